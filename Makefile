@@ -1,0 +1,61 @@
+# Two commands: `make ask` (a question of a study) and `make test`. Both share .venv, which the first to run creates.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STUDY ?=
+Q ?= Where are the brightest structures, and how large are they?
+ARGS ?=
+STRICT ?=
+
+.PHONY: ask test install lint format types imports check bench-segment bench-agent clean
+
+ask: $(VENV)/ready
+	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
+ask: export STUDY := $(STUDY)
+ask: export Q := $(Q)
+
+test: $(VENV)/ready
+	@STRICT=$(STRICT) $(BIN)/python -m pytest -q
+
+install: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("medloupe needs Python 3.11 or newer; set PYTHON=") if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing medloupe and what it uses into $(VENV); the first time takes some minutes"
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all,dev]"
+	@touch $@
+
+check: lint types imports test
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Type checkers and import-linter cannot follow the editable hook: they are run on a staged tree.
+build/types: $(VENV)/ready $(shell find agent apps evals graphs medloupe models prompts tools -name '*.py' -not -path '*/build/*')
+	@rm -rf build
+	@$(BIN)/python -m pip install --quiet --no-deps --target build/types . 2>/dev/null
+	@rm -rf build/lib build/bdist*
+	@touch build/types
+
+types: build/types
+	$(BIN)/mypy --config-file pyproject.toml -p medloupe
+
+# From inside the staged tree: at the root, the small medloupe/ folder shadows the package.
+imports: build/types
+	cd build/types && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
+
+bench-segment: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_segment $(ARGS)
+
+bench-agent: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_agent $(ARGS)
+
+clean:
+	rm -rf build dist *.egg-info

@@ -1,0 +1,96 @@
+"""Every request to a VLM goes through one place: sent once, counted, traced, and kept within the budget."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from medloupe.agent.budget import Budget, Spent
+from medloupe.agent.trace import TraceEvent
+from medloupe.errors import ModelError
+from medloupe.models.vlm.base import VLM, Picture, VLMReply, VLMRequest
+
+__all__ = ["BudgetReached", "Calls", "Emit"]
+
+Emit = Callable[[TraceEvent], None]
+
+
+class BudgetReached(ModelError):
+    """A cap leaves no room for another call. A ModelError, so that it can never become a finding."""
+
+
+class Calls:
+    """The calls of one question.
+
+    Two equal requests (views, prompt, sampling, draw) are one call, also while the first is still under way. The count is
+    taken before a call is sent, so that parallel branches together never pass the cap.
+    """
+
+    def __init__(self, budget: Budget, before: Spent, started: float, known: dict[str, asyncio.Future[VLMReply]]) -> None:
+        self._budget = budget
+        self._known = known
+        self._calls = before.calls
+        self._tokens = before.tokens
+        self._started = started
+
+    async def ask(self, vlm: VLM, request: VLMRequest, emit: Emit, turn: int) -> tuple[VLMReply, Spent]:
+        """The reply and what it cost (nothing when the same was asked before); raises a ModelError."""
+        key = f"{vlm.model}:{request.key}"
+        if (known := self._known.get(key)) is not None:
+            return await asyncio.shield(known), Spent()
+        self._check_caps()
+        self._calls += 1
+        future: asyncio.Future[VLMReply] = asyncio.get_running_loop().create_future()
+        self._known[key] = future
+        begin = time.perf_counter()
+        try:
+            reply = await vlm(request)
+        except BaseException as error:
+            # A failed call is not remembered: asking again later is a new attempt, not a repeat.
+            self._known.pop(key, None)
+            future.set_exception(error) if isinstance(error, ModelError) else future.cancel()
+            if isinstance(error, ModelError):
+                future.exception()  # read, so that asyncio does not warn when nobody else waited
+                emit(self._event(vlm, request, turn, None, str(error), time.perf_counter() - begin))
+            raise
+        future.set_result(reply)
+        self._tokens += reply.prompt_tokens + reply.completion_tokens
+        emit(self._event(vlm, request, turn, reply, None, reply.latency_s))
+        return reply, Spent(calls=1, tokens=reply.prompt_tokens + reply.completion_tokens)
+
+    def _check_caps(self) -> None:
+        now = Spent(calls=self._calls, tokens=self._tokens, seconds=time.time() - self._started)
+        for name, used, cap in (
+            ("model calls", now.calls, self._budget.calls),
+            ("tokens", now.tokens, self._budget.tokens),
+            ("seconds", now.seconds, self._budget.seconds),
+        ):
+            if used >= cap:
+                raise BudgetReached(f"the cap of {cap:g} {name} was reached")
+
+    @staticmethod
+    def _event(
+        vlm: VLM, request: VLMRequest, turn: int, reply: VLMReply | None, fault: str | None, latency: float
+    ) -> TraceEvent:
+        pictures = [part.digest for m in request.messages for part in m.parts if isinstance(part, Picture)]
+        calls = reply.tool_calls if reply else ()
+        return TraceEvent(
+            event="call",
+            turn=turn,
+            data={
+                "purpose": request.purpose,
+                "key": request.key,
+                "model": vlm.model,
+                "prompt": request.prompt,
+                "draw": request.draw,
+                "pictures": pictures,
+                "reply": reply.text if reply else "",
+                "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in calls],
+                "prompt_tokens": reply.prompt_tokens if reply else 0,
+                "completion_tokens": reply.completion_tokens if reply else 0,
+                "latency_s": round(latency, 4),
+                "attempts": reply.attempts if reply else 0,
+                "fault": fault,
+            },
+        )

@@ -1,0 +1,170 @@
+"""The command line. Light at the top: `medloupe --help` loads click and nothing of ours but the errors.
+
+Exit codes: 0 answered, abstained or refuted; 2 bad input or usage; 3 a model or its endpoint failed; 130 Ctrl-C; 1 a
+bug of ours. Errors are one line on stderr. With --json stdout holds the JSON and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from medloupe import __version__
+from medloupe.errors import MedloupeError, UsageError
+
+if TYPE_CHECKING:
+    from medloupe.settings import Settings
+
+__all__ = ["cli", "main"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    # Before langgraph loads: without it, bytes in a checkpoint can import and call a class.
+    os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+    debug = os.environ.get("MEDLOUPE_DEBUG") == "1"
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # a text file on every platform
+    if not debug:  # what libraries want to tell a developer is no error of the user's
+        warnings.simplefilter("ignore")
+        logging.getLogger().addHandler(logging.NullHandler())
+    try:
+        cli.main(standalone_mode=False)
+        code = 0
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except click.ClickException as error:
+        code = error.exit_code
+        _say(error.format_message())
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+        _say("interrupted")
+    except MedloupeError as error:
+        code = error.exit_code
+        _say(str(error))
+    except BrokenPipeError:  # the reader of our output left; nobody is there to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        if debug:
+            raise
+        code = 1
+        _say(f"internal error: {type(error).__name__}: {error} (MEDLOUPE_DEBUG=1 shows the traceback)")
+    sys.exit(code)
+
+
+def _say(message: str) -> None:
+    """What is wrong, on one line."""
+    from medloupe.apps.wording import one_line
+
+    click.echo(f"medloupe: {one_line(message)}", err=True)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="medloupe")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Look closer at medical images, check every claim, and answer with the evidence.
+
+    Research use only, not for diagnosis.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def _model_options(command: F) -> F:
+    """The settings that can be flags; docs/configuration.md has them all."""
+    for option in reversed(
+        (
+            click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder."),
+            click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint."),
+            click.option(
+                "--planner", type=click.Choice(["auto", "tools", "grounding", "policy"]), help="Who says where to look."
+            ),
+            click.option(
+                "--segmenter", metavar="NAME|none", help="litemedsam, sam:CHECKPOINT, medsam:CHECKPOINT or none."
+            ),
+            click.option("--max-looks", type=int, metavar="N", help="Most views besides the overview."),
+            click.option("--modality", metavar="CODE", help="Overrides the files' modality: CT, MR, US, ..."),
+            click.option(
+                "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where results go (default: out)."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("question")
+@_model_options
+@click.option("--json", "as_json", is_flag=True, help="Print answer.json on stdout; progress goes to stderr.")
+def ask(study: Path, question: str, as_json: bool, **flags: Any) -> None:
+    """Ask one QUESTION of a STUDY: a DICOM, PNG, JPEG or TIFF file, or a folder."""
+    if not question.strip():
+        raise UsageError("there is no question")
+    settings = _settings(study, flags)
+    from medloupe.apps.ask import run_ask
+
+    raise click.exceptions.Exit(run_ask(settings, study, question, as_json=as_json, say=_say))
+
+
+@cli.command()
+@click.argument("study", required=False, type=click.Path(path_type=Path))
+@click.option("--session", "run", metavar="ID", help="Resume a session.")
+@_model_options
+def chat(study: Path | None, run: str | None, **flags: Any) -> None:
+    """Ask several questions of a STUDY in turn, or go on with a session."""
+    if (study is None) == (run is None):
+        raise UsageError("give a STUDY to start a session, or --session ID to resume one, and not both")
+    settings = _settings(study, flags)
+    from medloupe.apps.ask import run_chat
+
+    raise click.exceptions.Exit(run_chat(settings, study, run, say=_say))
+
+
+@cli.command()
+@click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder.")
+@click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint.")
+@click.option("--check", is_flag=True, help="Ask the endpoint which models it serves. Without it nothing is contacted.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def models(check: bool, as_json: bool, **flags: Any) -> None:
+    """List the models that can be used here."""
+    from medloupe.apps.inventory import models_inventory, print_models
+
+    found = models_inventory(_settings(None, flags), check=check)
+    _print_json(found) if as_json else print_models(found)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with the tools' schemas.")
+def tools(as_json: bool) -> None:
+    """List the look tools and the verifiers."""
+    from medloupe.apps.inventory import print_tools, tools_inventory
+
+    found = tools_inventory()
+    _print_json(found) if as_json else print_tools(found)
+
+
+def _settings(study: Path | None, flags: Mapping[str, Any]) -> Settings:
+    from medloupe.settings import config_files, load_settings
+
+    if left_out := config_files(study).left_out:
+        click.echo(f"note: {left_out} lies in the study's folder and was not read", err=True)
+    return load_settings(study=study, **flags)
+
+
+def _print_json(content: object) -> None:
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False))

@@ -1,0 +1,43 @@
+"""Prompt texts and medical knowledge, as files. Imports nothing of medloupe, so that every layer may read it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+__all__ = ["Prompt", "knowledge", "prompt"]
+
+_ENVIRONMENT = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - plain text for a model, not HTML
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt template and its hash."""
+
+    name: str
+    text: str
+    sha256: str
+
+    def render(self, **values: object) -> str:
+        """The prompt with its places filled; a missing place is an error."""
+        return _ENVIRONMENT.from_string(self.text).render(**values).strip()
+
+
+@cache
+def prompt(name: str) -> Prompt:
+    """The template `prompts/<name>.md`."""
+    text = (files("medloupe.prompts") / f"{name}.md").read_text("utf-8")
+    return Prompt(name=name, text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
+
+
+@cache
+def knowledge(name: str) -> dict[str, Any]:
+    """The knowledge file `prompts/knowledge/<name>.yaml`."""
+    loaded: dict[str, Any] = yaml.safe_load((files("medloupe.prompts") / "knowledge" / f"{name}.yaml").read_text("utf-8"))
+    return loaded

@@ -1,0 +1,297 @@
+"""A DICOM file to frames: values in their own meaning, geometry, and nothing else of the header."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import pydicom
+from pydicom.encaps import parse_fragments
+from pydicom.filereader import read_dataset
+from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, iter_pixels
+from pydicom.pixels.utils import get_expected_length
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from medloupe.errors import InputRejected
+from medloupe.prompts import knowledge
+from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact
+from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing
+from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, stated, uid, whole
+from medloupe.tools.imaging.window import full_range, voi_window, window_for
+from medloupe.types import Window
+
+__all__ = ["read_dicom"]
+
+MAX_INFLATED_BYTES = 2**29
+"""Of a deflated data set: a megabyte of zeros may inflate to a gigabyte."""
+_PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_FRONTAL = {"CR", "DX", "RG", "RF"}
+
+
+def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn) -> list[Frame]:
+    """Every frame of a DICOM file, in its order. InputRejected for what is no image, or cannot be read whole."""
+    try:
+        ds = _read(file, warn)
+        _reject_non_image(ds)
+        frames = _check_header(ds)
+        return _frames(ds, frames, modality, warn)
+    except InputRejected:
+        raise
+    except BadValueError as error:
+        raise InputRejected("bad-header", f"{error} cannot be read.") from error
+    except Exception as error:  # pydicom and its decoders may raise anything on a damaged file
+        raise InputRejected("undecodable", "The DICOM file is damaged and cannot be read.") from error
+
+
+# --- the file -------------------------------------------------------------------------------------------------------
+
+
+def _read(file: BinaryIO, warn: Warn) -> Any:
+    preamble = file.read(132)
+    has_preamble = preamble[128:] == b"DICM"
+    file.seek(0)
+    if not has_preamble:
+        warn("The file has no DICOM preamble.")
+    elif any(preamble[:128]):
+        warn("The file's preamble is not empty; it was not looked at.")
+    if has_preamble:
+        _check_inflated(file)
+    ds = pydicom.dcmread(file, force=not has_preamble)
+    if not len(ds):
+        raise InputRejected("truncated", "The DICOM file ends early and cannot be read whole.")
+    if any(_is_cut(element) for element in ds.values()):
+        raise InputRejected("truncated", "The DICOM file ends in the middle of an element.")
+    _name_transfer_syntax(ds, warn)
+    return ds
+
+
+def _check_inflated(file: BinaryIO) -> None:
+    """Inflate a deflated data set piecewise and stop at the limit; pydicom would inflate it whole."""
+    file.seek(132)
+    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+    syntax = meta.get("TransferSyntaxUID")
+    if syntax == DeflatedExplicitVRLittleEndian:
+        inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while not inflater.eof:
+            chunk = inflater.unconsumed_tail or file.read(2**16)
+            inflated = len(inflater.decompress(chunk, 2**20))
+            total += inflated
+            if total > MAX_INFLATED_BYTES:
+                raise InputRejected("too-large", "The deflated data set inflates beyond what is allowed.")
+            if not chunk and not inflated:
+                raise InputRejected("truncated", "The deflated data set ends early.")
+    file.seek(0)
+
+
+def _is_cut(element: Any) -> bool:
+    """pydicom hands out short values without a word."""
+    length = getattr(element, "length", None)  # raw elements only: those already converted were whole
+    return bool(length and length != 0xFFFFFFFF and element.value is not None and len(element.value) < length)
+
+
+def _name_transfer_syntax(ds: Any, warn: Warn) -> None:
+    if ds.file_meta.get("TransferSyntaxUID"):
+        return
+    implicit, little = ds.original_encoding
+    plain = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+    ds.file_meta.TransferSyntaxUID = plain
+    warn("The file does not name its transfer syntax: uncompressed is assumed.")
+
+
+# --- the header -----------------------------------------------------------------------------------------------------
+
+
+def _reject_non_image(ds: Any) -> None:
+    kinds = knowledge("dicom_terms")["not_images"]
+    kind = code(ds, "Modality", kinds)
+    if uid(ds.file_meta, "MediaStorageSOPClassUID") == _DICOMDIR:
+        raise InputRejected("not-an-image", "The file is a DICOMDIR index; open its folder instead.")
+    pixels = any(tag in ds for tag in _PIXEL_TAGS)
+    if kind:
+        raise InputRejected("not-an-image", f"The DICOM file holds {kinds[kind]}, not an image.")
+    if not pixels and "Rows" in ds:
+        raise InputRejected("truncated", "The DICOM file describes an image and ends before its pixels.")
+    if not pixels:
+        raise InputRejected("not-an-image", "The DICOM file holds no pixels.")
+
+
+def _check_header(ds: Any) -> int:
+    """How many frames there are, once the header and the pixel data agree in size. Nothing is decoded before."""
+    photometric = code(ds, "PhotometricInterpretation", (*_GREY, *_COLOUR, "PALETTE COLOR"))
+    if not photometric:
+        raise InputRejected("unsupported", "The photometric interpretation is missing or not supported.")
+    rows, columns, frames = whole(ds, "Rows") or 0, whole(ds, "Columns") or 0, whole(ds, "NumberOfFrames")
+    frames = 1 if frames in (None, 0) else int(frames)
+    check_size(columns, rows, frames)
+    samples, allocated = whole(ds, "SamplesPerPixel") or 1, whole(ds, "BitsAllocated") or 0
+    stored = whole(ds, "BitsStored") or allocated
+    if samples != (3 if photometric in _COLOUR else 1) or allocated not in (1, 8, 16, 32, 64) or stored > allocated:
+        raise InputRejected("bad-header", "Samples, bits and photometric interpretation do not fit together.")
+    if photometric == "PALETTE COLOR" and not _has_palette(ds):
+        raise InputRejected("no-palette", "The image is PALETTE COLOR and brings no colour table.")
+    _check_length(ds, frames)
+    return frames
+
+
+def _has_palette(ds: Any) -> bool:
+    kinds = ("", "Segmented")
+    return all(
+        f"{c}PaletteColorLookupTableDescriptor" in ds
+        and any(f"{kind}{c}PaletteColorLookupTableData" in ds for kind in kinds)
+        for c in ("Red", "Green", "Blue")
+    )
+
+
+def _check_length(ds: Any, frames: int) -> None:
+    syntax, tag = ds.file_meta.TransferSyntaxUID, next(t for t in _PIXEL_TAGS if t in ds)
+    data = ds[tag].value
+    if not data:
+        raise InputRejected("truncated", "The pixel data is empty.")
+    if not syntax.is_transfer_syntax or not syntax.is_encapsulated:
+        if len(data) < get_expected_length(ds):
+            raise InputRejected("truncated", "The pixel data is shorter than rows, columns and frames need.")
+        return
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        available = False
+    if not available:
+        raise InputRejected("unsupported", f"{_syntax_name(syntax)}: no decoder for these pixels is installed.")
+    if parse_fragments(data)[0] < frames:
+        raise InputRejected("truncated", "The pixel data holds fewer frames than the header declares.")
+
+
+def _syntax_name(syntax: UID) -> str:
+    return str(syntax.name) if syntax.name != str(syntax) else "an unknown transfer syntax"
+
+
+# --- the frames -----------------------------------------------------------------------------------------------------
+
+
+def _frames(ds: Any, frames: int, modality: str | None, warn: Warn) -> list[Frame]:
+    told = code(ds, "Modality", knowledge("dicom_terms")["modality"])
+    if not told:
+        warn("The file does not say its modality.")
+    if modality and told and modality != told:
+        warn(f"Modality {modality} was set by hand; the file says {told}.")
+    if code(ds, "BurnedInAnnotation", ("YES",)):
+        warn("The file says that text is burned into its pixels.")
+    made = [_frame(ds, n, frames, a, modality or told or "OT", warn) for n, a in enumerate(_decoded(ds))]
+    if len(made) < frames:
+        raise InputRejected("truncated", "Fewer frames could be decoded than the header declares.")
+    return made
+
+
+def _decoded(ds: Any) -> Iterator[Values]:
+    try:
+        yield from iter_pixels(ds, allow_excess_frames=False)
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a decoder may raise anything on damaged pixels; a panic in Rust is no Exception
+        name = _syntax_name(ds.file_meta.TransferSyntaxUID)
+        raise InputRejected("undecodable", f"The pixels ({name}) are damaged or beyond the decoders here.") from error
+
+
+def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: Warn) -> Frame:
+    photometric = code(ds, "PhotometricInterpretation", (*_GREY, *_COLOUR, "PALETTE COLOR"))
+    position, orientation = plane(ds, n, frames, warn)
+    terms = knowledge("dicom_terms")
+    grey = photometric in _GREY
+    values, meaning = _grey(ds, n, array, modality) if grey else (_rgb(ds, array), "RGB")
+    draft = Draft(
+        frame=n,
+        sop_instance_uid=uid(ds, "SOPInstanceUID"),
+        modality=modality,
+        width=values.shape[1],
+        height=values.shape[0],
+        values=meaning,
+        inverted=photometric == "MONOCHROME1",
+        spacing=spacing(ds, n, warn),
+        position=position,
+        orientation=orientation,
+        patient_orientation=patient_orientation(ds, orientation, warn),
+        photometric=photometric,
+        transfer_syntax=_syntax_name(ds.file_meta.TransferSyntaxUID),
+        body_part=code(ds, "BodyPartExamined", terms["body_part"]),
+        laterality=laterality(ds, n),
+        view_position=code(ds, "ViewPosition", terms["view_position"]),
+    )
+    _warn_of_gaps(draft, warn)
+    if meaning != "RGB":
+        draft = draft.model_copy(update={"window": _window(ds, n, draft, values, warn)})
+    return Frame(
+        values=values,
+        draft=draft,
+        kind="DICOM",
+        study_uid=uid(ds, "StudyInstanceUID"),
+        series_uid=uid(ds, "SeriesInstanceUID"),
+        series_number=_order(ds, "SeriesNumber"),
+        instance_number=_order(ds, "InstanceNumber"),
+    )
+
+
+def _order(ds: Any, keyword: str) -> int:
+    try:
+        return whole(ds, keyword) or 0
+    except BadValueError:
+        return 0
+
+
+def _warn_of_gaps(draft: Draft, warn: Warn) -> None:
+    if draft.spacing is None:
+        warn("No usable pixel spacing: sizes are in pixels.")
+    frontal = draft.modality in _FRONTAL and draft.view_position in ("PA", "AP")
+    if frontal and draft.patient_orientation is None:
+        warn("The radiograph does not say which way the patient lies in it: left and right cannot be told.")
+
+
+def _grey(ds: Any, n: int, array: Values, modality: str) -> tuple[Values, str]:
+    """Modality LUT applied; Hounsfield units for CT that says how to reach them."""
+    rescale = functional(ds, n, "PixelValueTransformationSequence") or ds
+    try:
+        slope, intercept = numbers(rescale, "RescaleSlope", 1), numbers(rescale, "RescaleIntercept", 1)
+    except BadValueError as bad:
+        raise InputRejected("bad-header", f"{bad} is not a number: the values have no meaning.") from bad
+    if slope == (0.0,):
+        raise InputRejected("bad-header", "RescaleSlope is zero: the values have no meaning.")
+    hounsfield = code(rescale, "RescaleType", ("HU",)) or not stated(rescale, "RescaleType")
+    in_units = modality == "CT" and slope is not None and intercept is not None and hounsfield
+    # As int32: pydicom's table look-up clips in the array's own type, which 8 bits overflow.
+    wide = array.astype(np.int32) if "ModalityLUTSequence" in rescale else array
+    return compact(apply_modality_lut(wide, rescale)), "HU" if in_units else "stored"
+
+
+def _rgb(ds: Any, array: Values) -> Values:
+    """RGB uint8 from any colour: pydicom has already turned YBR to RGB; palettes are looked up here."""
+    bits = whole(ds, "BitsStored") or 8
+    if ds.PhotometricInterpretation == "PALETTE COLOR":
+        array = apply_color_lut(array, ds)[..., :3]
+        bits = 8 * array.dtype.itemsize
+    if array.dtype.kind != "u":
+        raise InputRejected("unsupported", "Signed colour is not supported.")
+    if bits > 8:
+        array = array >> (bits - 8)
+    elif bits < 8:
+        array = array * (255 / (2**bits - 1))
+    return np.ascontiguousarray(array, dtype=np.uint8)
+
+
+def _window(ds: Any, n: int, draft: Draft, values: Values, warn: Warn) -> Window:
+    own = voi_window(functional(ds, n, "FrameVOILUTSequence") or ds, ds, values, warn)
+    if own is not None:
+        return own
+    bits = whole(ds, "BitsStored") or 16
+    if bits <= 8 and not whole(ds, "PixelRepresentation") and "RescaleSlope" not in ds and draft.values == "stored":
+        return full_range(bits)
+    return window_for(draft, values, "default")

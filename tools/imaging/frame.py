@@ -1,0 +1,66 @@
+"""What a reader hands to the loader, and the sizes beyond which nothing is decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from medloupe.errors import InputRejected
+from medloupe.types import Image
+
+__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "Draft", "Frame", "Values", "check_size", "compact"]
+
+Values = npt.NDArray[Any]
+"""(rows, columns) int16, int32 or float32, or (rows, columns, 3) uint8."""
+
+MAX_FILE_BYTES = 2**31
+"""Of one file."""
+MAX_PIXELS = 89_478_485
+"""Of one frame: Pillow's own limit against decompression bombs, held for DICOM too."""
+MAX_TOTAL_PIXELS = 2**30
+"""Of all the frames of one file."""
+
+
+class Draft(Image):
+    """An image that has not yet been given its place in a study, nor its pixels a digest."""
+
+    index: int = 0
+    series: int = 0
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """One decoded frame and what is needed to place it."""
+
+    values: Values
+    draft: Draft
+    kind: Literal["DICOM", "picture"]
+    file: int = 0
+    """Which file it came from, in order of reading."""
+    study_uid: str | None = None
+    series_uid: str | None = None
+    series_number: int = 0
+    instance_number: int = 0
+
+
+def check_size(width: int, height: int, frames: int = 1) -> None:
+    """InputRejected when the declared size is nothing or too much. Called before a pixel is decoded."""
+    if width < 1 or height < 1 or frames < 1:
+        raise InputRejected("bad-header", "The file declares an image without pixels.")
+    if width * height > MAX_PIXELS or width * height * frames > MAX_TOTAL_PIXELS:
+        raise InputRejected("too-large", f"The file declares more pixels than the {MAX_PIXELS:,} allowed an image.")
+
+
+def compact(values: Values) -> Values:
+    """The same numbers in the smallest of int16, int32 and float32 that holds them exactly (float32 may round)."""
+    if values.dtype.kind == "f" and (not np.isfinite(values).all() or not np.array_equal(values, np.rint(values))):
+        return values.astype(np.float32)
+    low, high = values.min(), values.max()
+    for kind in (np.int16, np.int32):
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return values.astype(kind)
+    return values.astype(np.float32)

@@ -1,0 +1,180 @@
+"""Where a frame lies: spacing, plane and sides from DICOM tags. What is absurd is dropped with a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from medloupe.tools.imaging.tags import BadValueError, code, functional, items, letters, numbers
+from medloupe.types import Image, Spacing
+
+__all__ = [
+    "Orientation", "Position", "Warn", "along_normal", "laterality", "letters_of", "patient_orientation", "plane",
+    "slice_faults", "spacing",
+]  # fmt: skip
+
+Warn = Callable[[str], None]
+Position = tuple[float, float, float]
+Orientation = tuple[float, float, float, float, float, float]
+
+SPACING_MM = (1e-5, 100.0)
+"""Ten nanometres to ten centimetres: outside it a spacing is taken for a fault."""
+POSITION_MM = 1e5
+UNIT_TOLERANCE = 1e-2
+"""How far a direction's length may be from 1, and two directions' dot product from 0."""
+_AXES = (("L", "R"), ("P", "A"), ("H", "F"))
+"""Letters of the positive and negative x, y and z of the patient (LPS, PS3.3 C.7.6.1.1.1)."""
+
+
+def spacing(ds: Any, frame: int, warn: Warn) -> Spacing | None:
+    """PixelSpacing, else ImagerPixelSpacing, else the one calibrated ultrasound region, else None."""
+    try:
+        measures = functional(ds, frame, "PixelMeasuresSequence")
+        for source, keyword in ((measures, "PixelSpacing"), (ds, "PixelSpacing"), (ds, "ImagerPixelSpacing")):
+            pair = None if source is None else numbers(source, keyword, 2)
+            if pair is not None:
+                return _trusted_spacing(pair, keyword, warn)
+        return _ultrasound_spacing(ds, warn)
+    except BadValueError as bad:
+        warn(f"{bad} cannot be read and is not used: sizes are in pixels.")
+        return None
+
+
+def _trusted_spacing(pair: tuple[float, ...], source: str, warn: Warn) -> Spacing | None:
+    if not all(SPACING_MM[0] <= mm <= SPACING_MM[1] for mm in pair):
+        warn(f"{source} is not plausible and is not used: sizes are in pixels.")
+        return None
+    if source == "ImagerPixelSpacing":
+        warn("Spacing is at the detector (ImagerPixelSpacing): millimetres are magnified.")
+    return Spacing(row_mm=pair[0], column_mm=pair[1], source=source)
+
+
+def _ultrasound_spacing(ds: Any, warn: Warn) -> Spacing | None:
+    """From PS3.3 C.8.5.5, if exactly one region is in centimetres and it covers at least half the image."""
+    regions = [r for r in items(ds, "SequenceOfUltrasoundRegions") if _in_centimetres(r)]
+    if not regions:
+        return None
+    corner = [numbers(regions[0], f"RegionLocation{name}", 1) for name in ("MinX0", "MinY0", "MaxX1", "MaxY1")]
+    steps = [numbers(regions[0], f"PhysicalDelta{axis}", 1) for axis in "YX"]
+    if len(regions) > 1 or None in corner or None in steps:
+        warn("The image has several calibrated regions: sizes are in pixels.")
+        return None
+    x0, y0, x1, y1 = (value[0] for value in corner if value is not None)
+    if (x1 - x0) * (y1 - y0) < 0.5 * int(ds.Rows) * int(ds.Columns):
+        warn("The calibrated region covers less than half the image: sizes are in pixels.")
+        return None
+    warn("Spacing holds inside the calibrated ultrasound region only.")
+    return _trusted_spacing(tuple(abs(s[0]) * 10 for s in steps if s is not None), "SequenceOfUltrasoundRegions", warn)
+
+
+def _in_centimetres(region: Any) -> bool:
+    return all(numbers(region, f"PhysicalUnits{axis}Direction", 1) == (3.0,) for axis in "XY")
+
+
+def plane(ds: Any, frame: int, frames: int, warn: Warn) -> tuple[Position | None, Orientation | None]:
+    """ImagePositionPatient and ImageOrientationPatient of a frame; (None, None) when absent or absurd."""
+    placed = functional(ds, frame, "PlanePositionSequence")
+    turned = functional(ds, frame, "PlaneOrientationSequence")
+    # Without a functional group the header's position is that of the first frame only.
+    placed, turned = placed or (ds if frames == 1 else None), turned or ds
+    try:
+        position = None if placed is None else numbers(placed, "ImagePositionPatient", 3)
+        orientation = numbers(turned, "ImageOrientationPatient", 6)
+    except BadValueError as bad:
+        warn(f"{bad} cannot be read: position and orientation are not used.")
+        return None, None
+    if orientation is not None and not _is_rotation(orientation):
+        warn("ImageOrientationPatient is not two perpendicular directions: position and orientation are not used.")
+        return None, None
+    if position is not None and max(map(abs, position)) > POSITION_MM:
+        warn("ImagePositionPatient is not plausible and is not used.")
+        position = None
+    return _three(position), _six(orientation)
+
+
+def _three(v: tuple[float, ...] | None) -> Position | None:
+    return None if v is None else (v[0], v[1], v[2])
+
+
+def _six(v: tuple[float, ...] | None) -> Orientation | None:
+    return None if v is None else (v[0], v[1], v[2], v[3], v[4], v[5])
+
+
+def _is_rotation(orientation: tuple[float, ...]) -> bool:
+    along, down = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.array([np.linalg.norm(along), np.linalg.norm(down)])
+    return bool(np.all(abs(lengths - 1) < UNIT_TOLERANCE) and abs(along @ down) < UNIT_TOLERANCE)
+
+
+def letters_of(orientation: Orientation) -> tuple[str, str]:
+    """The dominant patient axis along which columns, then rows, grow."""
+    return _letter(orientation[:3]), _letter(orientation[3:])
+
+
+def _letter(direction: tuple[float, ...]) -> str:
+    axis = int(np.argmax(np.abs(direction)))
+    return _AXES[axis][0 if direction[axis] > 0 else 1]
+
+
+def patient_orientation(ds: Any, orientation: Orientation | None, warn: Warn) -> tuple[str, str] | None:
+    """(0020,0020) where it makes sense, else derived from the direction cosines; never guessed.
+
+    Real files carry impossible values (rows and columns both along left-right); the cosines then decide.
+    """
+    derived = None if orientation is None else letters_of(orientation)
+    try:
+        stated = letters(ds, "PatientOrientation", "LRPAHF")
+    except BadValueError:
+        stated = ()
+    if stated is None:
+        return derived
+    if len(stated) != 2 or _axis(stated[0]) == _axis(stated[1]):
+        warn("PatientOrientation makes no sense and is not used.")
+        return derived
+    if orientation is not None and not _agrees(stated, orientation):
+        warn("PatientOrientation contradicts ImageOrientationPatient, which is used.")
+        return derived
+    return stated[0], stated[1]
+
+
+def _axis(word: str) -> int:
+    return next(n for n, pair in enumerate(_AXES) if word[0] in pair)
+
+
+def _agrees(stated: tuple[str, ...], orientation: Orientation) -> bool:
+    for word, direction in zip(stated, (orientation[:3], orientation[3:]), strict=True):
+        axis = _axis(word)
+        if direction[axis] * (1 if word[0] == _AXES[axis][0] else -1) <= 0:
+            return False
+    return True
+
+
+def laterality(ds: Any, frame: int) -> str:
+    """ "L", "R", "B" or "": FrameLaterality, (0020,0062), else (0020,0060)."""
+    anatomy = functional(ds, frame, "FrameAnatomySequence")
+    found = "" if anatomy is None else code(anatomy, "FrameLaterality", "LRB")
+    return found or code(ds, "ImageLaterality", "LRB") or code(ds, "Laterality", "LRB")
+
+
+def slice_faults(images: list[Image]) -> list[str]:
+    """Missing and doubled slices of a series that is sorted by position (first cut: by steps along the normal)."""
+    places = [along_normal(i) for i in images]
+    known = [p for p in places if p is not None]
+    if len(known) < 3 or len(known) != len(places):
+        return []
+    steps = np.diff(known)
+    doubled = int((steps < 1e-3).sum())
+    usual = float(np.median(steps[steps >= 1e-3])) if doubled < len(steps) else 0.0
+    missing = sum(round(float(s) / usual) - 1 for s in steps if usual and s > 1.5 * usual)
+    faults = [f"{doubled} slice position(s) are held by more than one image."] if doubled else []
+    return faults + ([f"{missing} slice(s) seem to be missing: the steps between slices differ."] if missing else [])
+
+
+def along_normal(image: Image) -> float | None:
+    """Distance (mm) of an image's first pixel along the normal of its plane; None without geometry."""
+    if image.position is None or image.orientation is None:
+        return None
+    normal = np.cross(image.orientation[:3], image.orientation[3:])
+    return float(normal @ np.array(image.position))

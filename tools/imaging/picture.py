@@ -1,0 +1,91 @@
+"""PNG, JPEG and TIFF through Pillow: pixels and nothing else of the file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from medloupe.errors import InputRejected
+from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact
+from medloupe.tools.imaging.geometry import Warn
+from medloupe.tools.imaging.window import full_range, window_for
+from medloupe.types import Window
+
+__all__ = ["read_picture"]
+
+_GREY = {"L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
+_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
+
+
+def read_picture(file: BinaryIO, *, modality: str, warn: Warn) -> list[Frame]:
+    """Every page of a PNG, JPEG or TIFF. InputRejected for what cannot be decoded whole.
+
+    8-bit and 16-bit grey keep their values; colour becomes RGB, and grey again when its channels are equal. Alpha is
+    dropped. EXIF orientation is applied. There is no spacing: a picture's resolution says nothing of the patient.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
+            with PIL.Image.open(file, formats=("PNG", "JPEG", "TIFF")) as opened:
+                return list(_pages(opened, modality, warn))
+    except InputRejected:
+        raise
+    except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
+        raise InputRejected("too-large", "The picture declares more pixels than is allowed.") from error
+    except Exception as error:  # a decoder may raise anything on a damaged file
+        cut = isinstance(error, EOFError) or "truncated" in str(error)
+        reason = "The picture ends before its pixels do." if cut else "The picture's pixels cannot be decoded."
+        raise InputRejected("truncated" if cut else "undecodable", reason) from error
+
+
+def _pages(opened: PIL.Image.Image, modality: str, warn: Warn) -> Iterator[Frame]:
+    kind = opened.format or ""
+    check_size(opened.width, opened.height)  # before n_frames, which walks the file
+    pages = getattr(opened, "n_frames", 1)
+    if pages > 1 and kind != "TIFF":
+        warn("The picture holds several frames: the first is used.")
+        pages = 1
+    for page in range(pages):
+        if pages > 1:
+            opened.seek(page)
+        check_size(opened.width, opened.height, pages)
+        values, window = _values(opened, modality, warn)
+        draft = Draft(
+            frame=page,
+            modality=modality,
+            width=values.shape[1],
+            height=values.shape[0],
+            values="RGB" if values.ndim == 3 else "stored",
+            window=window,
+            photometric="RGB" if values.ndim == 3 else "MONOCHROME2",
+            transfer_syntax="JPEG" if kind == "MPO" else kind,
+        )
+        yield Frame(values=values, draft=draft, kind="picture", instance_number=page)
+
+
+def _values(opened: PIL.Image.Image, modality: str, warn: Warn) -> tuple[Values, Window | None]:
+    """The page as an array, upright, and the window to show it with."""
+    opened.load()
+    if opened.mode in _ALPHA or "transparency" in opened.info:
+        warn("The picture's transparency is dropped.")
+    picture: Any = PIL.ImageOps.exif_transpose(opened)
+    if picture.mode not in _GREY:
+        picture = picture.convert("L" if picture.mode == "1" else "RGB")
+    elif picture.mode in ("LA", "La"):
+        picture = picture.getchannel(0)
+    stored = np.asarray(picture)
+    if stored.ndim == 3:
+        if not (np.array_equal(stored[..., 0], stored[..., 1]) and np.array_equal(stored[..., 0], stored[..., 2])):
+            return np.ascontiguousarray(stored, np.uint8), None
+        stored = stored[..., 0]
+    values = compact(stored)
+    if picture.mode not in ("I", "F") and stored.dtype == np.uint8:
+        return values, full_range(8)
+    draft = Draft(modality=modality, width=values.shape[1], height=values.shape[0], values="stored")
+    return values, window_for(draft, values, "default")

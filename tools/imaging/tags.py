@@ -1,0 +1,115 @@
+"""The only way a header value leaves a DICOM dataset: as a number, a valid UID or an allow-listed word.
+
+Nothing here lets free text pass, so a patient's name in any tag stays in the file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["BadValueError", "code", "functional", "item", "items", "letters", "numbers", "stated", "uid", "whole"]
+
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
+class BadValueError(ValueError):
+    """A tag is there and cannot be read as what it should be; carries the keyword only."""
+
+
+def _value(ds: Any, keyword: str) -> Any:
+    """The value of a tag, None when absent or empty; BadValueError when pydicom cannot convert it."""
+    try:
+        value = ds.get(keyword)
+    except Exception as error:  # pydicom converts lazily and may raise anything on a bad value
+        raise BadValueError(keyword) from error
+    return None if value is None or value == "" or (hasattr(value, "__len__") and len(value) == 0) else value
+
+
+def numbers(ds: Any, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
+    """A numeric tag as finite floats; None when absent. BadValueError when malformed, infinite or another count."""
+    value = _value(ds, keyword)
+    if value is None:
+        return None
+    try:
+        listed = (
+            tuple(float(v) for v in value)
+            if hasattr(value, "__len__") and not isinstance(value, str)
+            else (float(value),)
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise BadValueError(keyword) from error
+    if not all(map(math.isfinite, listed)) or (count is not None and len(listed) != count):
+        raise BadValueError(keyword)
+    return listed
+
+
+def whole(ds: Any, keyword: str) -> int | None:
+    """A tag that holds one whole number; None when absent."""
+    listed = numbers(ds, keyword, 1)
+    if listed is None:
+        return None
+    if listed[0] != int(listed[0]):
+        raise BadValueError(keyword)
+    return int(listed[0])
+
+
+def code(ds: Any, keyword: str, allowed: Iterable[str]) -> str:
+    """A code string if it is one of `allowed`, else ""."""
+    try:
+        value = _value(ds, keyword)
+    except BadValueError:
+        return ""
+    word = value.strip().upper() if isinstance(value, str) else ""
+    return word if word in allowed else ""
+
+
+def stated(ds: Any, keyword: str) -> bool:
+    """Whether a tag says anything at all, readable or not."""
+    try:
+        return _value(ds, keyword) is not None
+    except BadValueError:
+        return True
+
+
+def letters(ds: Any, keyword: str, alphabet: str) -> tuple[str, ...] | None:
+    """A tag of short words made of an alphabet's letters; None when absent, BadValueError when anything else."""
+    value = _value(ds, keyword)
+    if value is None:
+        return None
+    words = tuple(str(word).strip().upper() for word in ([value] if isinstance(value, str) else value))
+    if not all(0 < len(word) <= 3 and set(word) <= set(alphabet) for word in words):
+        raise BadValueError(keyword)
+    return words
+
+
+def uid(ds: Any, keyword: str) -> str | None:
+    """A UID of digits and dots; None when absent or anything else."""
+    try:
+        value = str(_value(ds, keyword) or "")
+    except BadValueError:
+        return None
+    return value if _UID.fullmatch(value) else None
+
+
+def items(ds: Any, keyword: str) -> list[Any]:
+    """The items of a sequence; none when it is absent or is no sequence."""
+    sequence = _value(ds, keyword)
+    return [] if sequence is None or isinstance(sequence, str | bytes) else list(sequence)
+
+
+def item(ds: Any, keyword: str, index: int = 0) -> Any | None:
+    """One item of a sequence; None when there is none."""
+    sequence = _value(ds, keyword)
+    return None if sequence is None or isinstance(sequence, str | bytes) or index >= len(sequence) else sequence[index]
+
+
+def functional(ds: Any, frame: int, keyword: str) -> Any | None:
+    """A frame's item of a functional group (PS3.3 C.7.6.16): its own, else the shared one, else None."""
+    for group in (item(ds, "PerFrameFunctionalGroupsSequence", frame), item(ds, "SharedFunctionalGroupsSequence")):
+        found = None if group is None else item(group, keyword)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,144 @@
+"""Display windows: the file's own, named presets, and percentiles of the values (PS3.3 C.11.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from medloupe.errors import ActionRejected
+from medloupe.prompts import knowledge
+from medloupe.tools.imaging.frame import Values
+from medloupe.tools.imaging.tags import BadValueError, code, item, numbers
+from medloupe.types import Image, Window
+
+__all__ = ["ends", "full_range", "preset_names", "voi_window", "window_for"]
+
+_SAMPLES = 2**18
+"""Percentiles are taken over about this many evenly spaced values."""
+_FAR = 1e30
+"""Beyond every pixel value, and within float32."""
+_FLAT = 0.02
+"""Share of a VOI LUT's output range that counts as its flat end."""
+
+
+def ends(window: Window) -> tuple[float, float]:
+    """The values shown black and white: "VOI" by DICOM's LINEAR (C.11.2.1.2.1), all others by LINEAR_EXACT."""
+    centre, width = (window.centre - 0.5, window.width - 1) if window.source == "VOI" else (window.centre, window.width)
+    low, high = (min(max(edge, -_FAR), _FAR) for edge in (centre - width / 2, centre + width / 2))
+    return low, high
+
+
+def full_range(bits: int) -> Window:
+    """All the values that so many unsigned bits can hold."""
+    return _between(0.0, float(2**bits - 1), "full range")
+
+
+def window_for(image: Image, values: Values, preset: str) -> Window:
+    """A named preset of prompts/knowledge/windows.yaml, or "default"; `values` are the whole image's.
+
+    ActionRejected, naming what there is, when the preset is unknown or means nothing for this image.
+    """
+    name = preset.strip().lower()
+    if name == "default" and image.window is not None:
+        return image.window
+    if image.values != "RGB":
+        own = _own_presets(image)
+        name = _default_name(image) if name == "default" else name
+        if name in own:
+            return Window(centre=own[name]["centre"], width=own[name]["width"], source=name)
+        shares = knowledge("windows")["any"]["percentiles"].get(name)
+        if shares is not None:
+            return _percentiles(values, shares["low"], shares["high"], name)
+    there = ", ".join(preset_names(image)) or "none, a colour image is shown as it is"
+    raise ActionRejected(f"There is no window preset {preset[:40]!r} for this image. Presets: {there}.")
+
+
+def preset_names(image: Image) -> tuple[str, ...]:
+    """What `window_for` accepts for this image; empty for colour."""
+    if image.values == "RGB":
+        return ()
+    return ("default", *_own_presets(image), *knowledge("windows")["any"]["percentiles"])
+
+
+def _own_presets(image: Image) -> dict[str, dict[str, float]]:
+    """Presets in Hounsfield units mean nothing where the values are not."""
+    presets: dict[str, dict[str, float]] = knowledge("windows").get(image.modality, {}).get("hu", {})
+    return presets if image.values == "HU" else {}
+
+
+def _default_name(image: Image) -> str:
+    table = knowledge("windows")
+    name = str(table.get(image.modality, table["any"])["default"])
+    return name if name in preset_names(image) else str(table["any"]["default"])
+
+
+def _percentiles(values: Values, low: float, high: float, source: str) -> Window:
+    flat = values.reshape(-1)[:: max(1, values.size // _SAMPLES)]
+    flat = flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
+    if not flat.size:
+        return _between(0.0, 1.0, source)
+    first, last = (float(v) for v in np.percentile(flat, (low, high)))
+    if not last > first:  # one grey over nearly all of the image
+        first, last = float(flat.min()), float(flat.max())
+    return _between(first, last, source)
+
+
+def _between(low: float, high: float, source: str) -> Window:
+    return Window(centre=(low + high) / 2, width=(high - low) or 1.0, source=source)
+
+
+def voi_window(voi: Any, ds: Any, values: Values, warn: Callable[[str], None]) -> Window | None:
+    """The file's first window, else its first VOI LUT as the linear window nearest to it, else None.
+
+    `voi` holds the window (a functional group's item, or the dataset itself), `ds` is the whole dataset. LINEAR is
+    made for whole numbers (it takes one off the width), so values that are not are shown with LINEAR_EXACT.
+    """
+    try:
+        centres, widths = numbers(voi, "WindowCenter"), numbers(voi, "WindowWidth")
+    except BadValueError as bad:
+        warn(f"{bad} cannot be read: the file's window is not used.")
+        centres = widths = None
+    if centres and widths:
+        function = code(voi, "VOILUTFunction", ("LINEAR", "LINEAR_EXACT", "SIGMOID")) or "LINEAR"
+        function = "LINEAR_EXACT" if function == "LINEAR" and values.dtype.kind == "f" else function
+        if widths[0] >= 1 or (widths[0] > 0 and function != "LINEAR"):
+            if function == "SIGMOID":
+                warn("The sigmoid VOI function is shown as a linear window.")
+            source = "VOI" if function == "LINEAR" else f"VOI {function}"
+            return Window(centre=centres[0], width=widths[0], source=source)
+        warn("WindowWidth is not positive: the file's window is not used.")
+    return _lut_window(ds, warn)
+
+
+def _lut_window(ds: Any, warn: Callable[[str], None]) -> Window | None:
+    try:
+        table = item(ds, "VOILUTSequence")
+        descriptor = None if table is None else numbers(table, "LUTDescriptor", 3)
+        if descriptor is None:
+            return None
+        shown = _lut_entries(table, int(descriptor[0]) or 2**16, "<" if ds.original_encoding[1] else ">")
+    except (BadValueError, AttributeError, ValueError):
+        warn("The VOI LUT cannot be read and is not used.")
+        return None
+    low, high = shown.min(), shown.max()
+    black = np.flatnonzero(shown <= low + _FLAT * (high - low))
+    white = np.flatnonzero(shown >= high - _FLAT * (high - low))
+    if not high > low or black[-1] >= white[0]:
+        warn("The VOI LUT does not rise from black to white and is not used.")
+        return None
+    warn("The VOI LUT is shown as the linear window nearest to it.")
+    return _between(descriptor[1] + float(black[-1]), descriptor[1] + float(white[0]), "VOI LUT")
+
+
+def _lut_entries(table: Any, count: int, order: str) -> npt.NDArray[np.float64]:
+    """The table as it stands; pydicom's apply_voi overflows where 8-bit entries are more than 256."""
+    data = table.LUTData
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, f"{order}u{max(1, len(data) // count)}")
+    entries = np.asarray(data, np.float64)[:count]
+    if entries.size < count:
+        raise ValueError("the table is shorter than its descriptor says")
+    return entries

@@ -1,0 +1,209 @@
+"""Zoom first, segment second: an outline is asked of a crop of full-resolution pixels, never of the whole image.
+
+LiteMedSAM sees 256 pixels a side. Given the whole image, a small lesion is a few of them; given its box grown by one
+box-size a side it is a third of the picture. Mean Dice on lung tumours in CT rises from 0.68 to 0.82 that way
+(evals/bench_segment.py prints both).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from medloupe.models.segment import Embedding, RGBArray, Segmentation, Segmenter
+from medloupe.tools.imaging import ImageStore, render
+from medloupe.tools.look.saliency import thing_at
+from medloupe.types import BoolArray, BoundingBox, Image, Window
+
+__all__ = ["GROW", "MINIMUM", "Outline", "Outliner", "as_grey", "as_rgb", "focal_box", "keep_component"]
+
+GROW = 1.0
+"""Box-sizes added on each side of a box before it is segmented, and to a focal crop."""
+MINIMUM = 48.0
+"""Least side of such a crop, full-image pixels."""
+REACH = 512.0
+"""Least side, full-image pixels, of the neighbourhood in which a point's own grey-level outline is looked for."""
+EMBEDDINGS = 16
+"""Encoded crops kept; one of LiteMedSAM's takes 4 MiB."""
+
+Point = tuple[float, float]
+
+
+class Outline(NamedTuple):
+    """A mask and where it comes from."""
+
+    mask: BoolArray
+    """(rows, columns) of the full image."""
+    segmenter: str
+    """A segmenter's name, or "threshold"."""
+    predicted_iou: float | None
+    """The segmenter's own estimate, 0 to 1; None for "threshold"."""
+    box: BoundingBox
+    """Tight round the mask, full-image pixels."""
+
+
+class Outliner:
+    """Outlines in the images of a store, with a segmenter or by grey level. Thread-safe; encodes each crop once."""
+
+    def __init__(self, store: ImageStore, segmenter: Segmenter | None) -> None:
+        self._store = store
+        self._segmenter = segmenter
+        self._embeddings = _Embeddings(EMBEDDINGS)
+
+    @property
+    def name(self) -> str:
+        """What outlines are recorded as: the segmenter's name, or "threshold"."""
+        return self._segmenter.name if self._segmenter else "threshold"
+
+    @property
+    def promptable(self) -> bool:
+        """Whether a segmenter is there."""
+        return self._segmenter is not None
+
+    def picture(self, image: Image, window: Window | None, box: BoundingBox) -> npt.NDArray[np.uint8]:
+        """The pixels of a whole-pixel box as they are displayed: (rows, columns) or (rows, columns, 3)."""
+        values = self._store.get(image.digest)
+        x0, y0, x1, y1 = (int(v) for v in box.as_tuple())
+        return render(values[y0:y1, x0:x1], image, window)
+
+    def outline(
+        self, image: Image, window: Window | None, *, box: BoundingBox | None = None, points: Sequence[Point] = ()
+    ) -> Outline | None:
+        """What lies in a box or under points (full-image pixels, inside the image); None when nothing stands out.
+
+        A segmenter that takes no points is given the box of a grey-level outline round them instead.
+        """
+        if points and (self._segmenter is None or "points" not in self._segmenter.prompts):
+            box, points = box or self._box_round(image, window, points), ()
+        if box is None and not points:
+            return None
+        target = box or _box_of(points, image)
+        crop = focal_box(target, image)
+        return self.outline_in(image, window, crop, box=box, points=points)
+
+    def outline_in(
+        self,
+        image: Image,
+        window: Window | None,
+        crop: BoundingBox,
+        *,
+        box: BoundingBox | None = None,
+        points: Sequence[Point] = (),
+    ) -> Outline | None:
+        """As `outline`, on the crop given (whole pixels): for many prompts on one encoding."""
+        moved = None if box is None else _shift(box, crop.x0, crop.y0)
+        inside = tuple((x - crop.x0, y - crop.y0) for x, y in points)
+        found = self._ask(image, window, crop, moved, inside)
+        if found is None:
+            return None
+        mask = keep_component(found.mask, moved, inside)
+        if not mask.any():
+            return None
+        full = np.zeros((image.height, image.width), dtype=bool)
+        full[int(crop.y0) : int(crop.y1), int(crop.x0) : int(crop.x1)] = mask
+        tight = _shift(BoundingBox.of_mask(mask), -crop.x0, -crop.y0)
+        return Outline(full, self.name, None if self._segmenter is None else found.predicted_iou, tight)
+
+    def _ask(
+        self, image: Image, window: Window | None, crop: BoundingBox, box: BoundingBox | None, points: tuple[Point, ...]
+    ) -> Segmentation | None:
+        """A mask of the crop, in the crop's pixels."""
+        segmenter = self._segmenter
+        if segmenter is None:
+            from medloupe.tools.measure import threshold_mask
+
+            if box is None:  # `outline` turns points into a box where no segmenter takes them
+                return None
+            mask = threshold_mask(as_grey(self.picture(image, window, crop)), box)
+            return None if mask is None else Segmentation(mask, 0.0)
+        key = (image.digest, image.inverted, window, crop)
+        embedding = self._embeddings.get(
+            key, lambda: segmenter.set_image(as_rgb(self.picture(image, window, crop)))
+        )
+        return segmenter.predict(embedding, box=box, points=points)
+
+    def _box_round(self, image: Image, window: Window | None, points: Sequence[Point]) -> BoundingBox | None:
+        """The box of what stands out in grey level under the points; None when nothing does."""
+        crop = _box_of(points, image).grow(0.0, REACH).snap().clip(image.width, image.height)
+        grey = as_grey(self.picture(image, window, crop))
+        found = [thing_at(grey, (int(y - crop.y0), int(x - crop.x0))) for x, y in points]
+        boxes = [_shift(box, -crop.x0, -crop.y0) for box in found if box is not None]
+        if not boxes:
+            return None
+        corners = np.array([box.as_tuple() for box in boxes])
+        return BoundingBox.from_tuple([*corners[:, :2].min(axis=0), *corners[:, 2:].max(axis=0)])
+
+
+def focal_box(box: BoundingBox, image: Image) -> BoundingBox:
+    """The box grown by one box-size a side, at least 48 pixels, snapped to whole pixels and clipped to the image."""
+    return box.grow(GROW, MINIMUM).snap().clip(image.width, image.height)
+
+
+def keep_component(mask: BoolArray, box: BoundingBox | None, points: Sequence[Point] = ()) -> BoolArray:
+    """The connected component with most pixels inside the box, or those under the points; empty when there is none."""
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    if box is not None:
+        x0, y0, x1, y1 = (int(v) for v in box.snap().clip(mask.shape[1], mask.shape[0]).as_tuple())
+        inside = np.bincount(labels[y0:y1, x0:x1].ravel(), minlength=count)
+        inside[0] = 0
+        wanted = {int(inside.argmax())} if inside.any() else set()
+    else:
+        wanted = {int(labels[int(y), int(x)]) for x, y in points} - {0}
+    kept: BoolArray = np.isin(labels, list(wanted))
+    return kept
+
+
+def as_rgb(picture: npt.NDArray[np.uint8]) -> RGBArray:
+    """(rows, columns, 3), whatever was rendered."""
+    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else np.ascontiguousarray(picture)
+
+
+def as_grey(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(rows, columns) luminance, whatever was rendered."""
+    return picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def _shift(box: BoundingBox, x: float, y: float) -> BoundingBox:
+    """The box as seen from (x, y)."""
+    return BoundingBox(x0=box.x0 - x, y0=box.y0 - y, x1=box.x1 - x, y1=box.y1 - y)
+
+
+def _box_of(points: Sequence[Point], image: Image) -> BoundingBox:
+    """The whole pixels that hold the points."""
+    columns, rows = zip(*points, strict=True)
+    around = BoundingBox(x0=min(columns), y0=min(rows), x1=max(columns) + 1, y1=max(rows) + 1)
+    return around.snap().clip(image.width, image.height)
+
+
+class _Embeddings:
+    """The last few encodings, each computed once even when several threads ask at the same time."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._lock = threading.Lock()
+        self._held: OrderedDict[object, Future[Embedding]] = OrderedDict()
+
+    def get(self, key: object, encode: Callable[[], Embedding]) -> Embedding:
+        with self._lock:
+            future = self._held.get(key)
+            mine = future is None
+            if future is None:
+                future = self._held[key] = Future()
+            self._held.move_to_end(key)
+            while len(self._held) > self._size:
+                self._held.popitem(last=False)
+        if mine:
+            try:
+                future.set_result(encode())
+            except BaseException as error:  # noqa: BLE001 - handed on to whoever waits, and raised below
+                with self._lock:
+                    self._held.pop(key, None)
+                future.set_exception(error)
+        return future.result()

@@ -1,0 +1,144 @@
+"""Lengths, area, place and shape of an outline. Masks are (rows, columns) of the full image, or any cut of it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import ConvexHull
+from scipy.spatial.distance import pdist
+from skimage.measure import find_contours, label, perimeter_crofton, regionprops
+
+from medloupe.tools.measure.vocabulary import attribute, threshold
+from medloupe.types import BoolArray, Image, Spacing
+
+__all__ = ["Feret", "Form", "centroid", "feret", "form", "largest_component", "shape_word", "side_word", "site_word"]
+
+_ANISOTROPIC = 1.02
+"""Pixels whose sides differ by more than this ratio are made square before a shape is judged."""
+
+
+class Feret(NamedTuple):
+    """Caliper diameters, in the unit of the steps they were measured with."""
+
+    longest: float
+    shortest: float
+
+
+class Form(NamedTuple):
+    """What a shape word is made of; all without unit, in 0..1 but for a digitisation error of some per cent."""
+
+    circularity: float
+    solidity: float
+    eccentricity: float
+    aspect: float
+
+
+def _edge_points(mask: BoolArray) -> npt.NDArray[np.float64]:
+    """(n, 2) points (column, row) on the outline, midway between a pixel inside and its neighbour outside."""
+    contours = find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
+    return np.asarray(np.vstack(contours)[:, ::-1] - 1, dtype=np.float64)
+
+
+def feret(mask: BoolArray, spacing: Spacing | None = None) -> Feret:
+    """Maximum and minimum Feret (caliper) diameter, in mm with a spacing, else in pixels.
+
+    Between the outer edges of the pixels: a row of ten pixels is 10 long. The longest is scikit-image's
+    `feret_diameter_max` (largest distance between points of the outline); the shortest is the smallest width of the
+    convex hull over all directions, which is reached across one of its sides (Houle and Toussaint, 1988).
+    ValueError for an empty mask.
+    """
+    if not mask.any():
+        raise ValueError("an empty mask has no diameter")
+    step = (spacing.column_mm, spacing.row_mm) if spacing else (1.0, 1.0)
+    points = _edge_points(mask) * step
+    corners = points[ConvexHull(points).vertices]
+    sides = np.roll(corners, -1, axis=0) - corners
+    normals = np.stack([-sides[:, 1], sides[:, 0]], axis=1) / np.linalg.norm(sides, axis=1, keepdims=True)
+    across = corners @ normals.T
+    return Feret(float(pdist(corners).max()), float(np.ptp(across, axis=0).min()))
+
+
+def largest_component(mask: BoolArray) -> BoolArray:
+    """The largest 8-connected part of a mask; an empty mask stays empty."""
+    labels = label(mask, connectivity=2)
+    sizes = np.bincount(labels.ravel())[1:]
+    return np.asarray(labels == sizes.argmax() + 1) if sizes.size else np.zeros_like(mask)
+
+
+def centroid(mask: BoolArray) -> tuple[float, float]:
+    """Mean (column, row) of the pixels' centres, continuous coordinates; ValueError for an empty mask."""
+    rows, columns = mask.nonzero()
+    if not rows.size:
+        raise ValueError("an empty mask has no centre")
+    return (float(columns.mean()) + 0.5, float(rows.mean()) + 0.5)
+
+
+def _square_pixels(mask: BoolArray, spacing: Spacing | None) -> BoolArray:
+    """The mask with its longer pixel side divided, so that one row is as far as one column."""
+    if spacing is None:
+        return mask
+    ratio = spacing.row_mm / spacing.column_mm
+    if max(ratio, 1 / ratio) < _ANISOTROPIC:
+        return mask
+    height, width = mask.shape
+    size = (round(width * max(1.0, 1 / ratio)), round(height * max(1.0, ratio)))
+    return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5)
+
+
+def form(mask: BoolArray, spacing: Spacing | None = None) -> Form:
+    """Shape numbers of the largest component, in square pixels.
+
+    circularity: 4 pi area / perimeter squared (Cox 1927), the perimeter by Crofton's formula in four directions;
+    solidity: area over the area of the convex hull; eccentricity: of the ellipse with the same second moments;
+    aspect: minimum over maximum Feret diameter. ValueError for an empty mask.
+    """
+    whole = np.pad(largest_component(_square_pixels(mask, spacing)), 1)
+    if not whole.any():
+        raise ValueError("an empty mask has no shape")
+    props = regionprops(whole.astype(np.uint8))[0]
+    around = perimeter_crofton(whole, directions=4)
+    hull = ConvexHull(_edge_points(whole)).volume
+    across = feret(whole)
+    return Form(
+        circularity=float(4 * math.pi * props.area / around**2),
+        solidity=min(float(props.area / hull), 1.0),
+        eccentricity=float(props.eccentricity),
+        aspect=across.shortest / across.longest,
+    )
+
+
+def shape_word(aspect: float, solidity: float) -> str:
+    """round | oval | lobulated | irregular, by the thresholds of the vocabulary."""
+    if solidity < threshold("shape", "irregular_solidity"):
+        return "irregular"
+    if solidity < threshold("shape", "lobulated_solidity"):
+        return "lobulated"
+    return "round" if aspect >= threshold("shape", "round_aspect") else "oval"
+
+
+def site_word(x: float, y: float) -> str:
+    """Where a point lies, each axis from 0 to 1: central, or the half that it is deepest in."""
+    if max(abs(x - 0.5), abs(y - 0.5)) <= threshold("site", "central_inner"):
+        return "central"
+    axis = ("x" if abs(x - 0.5) >= abs(y - 0.5) else "y") + ("+" if (x + y > 1) else "-")
+    values = (attribute("site") or {})["values"]
+    return next(str(name) for name, entry in values.items() if entry.get("axis") == axis)
+
+
+def side_word(image: Image, column: float, row: float) -> str | None:
+    """The patient's side: left | right | midline; None where neither orientation nor laterality is known.
+
+    An image of one paired part (a breast, a hand) shows one side only, which its laterality names.
+    """
+    if image.laterality in ("L", "R"):
+        return "left" if image.laterality == "L" else "right"
+    side = image.patient_side(column, row)
+    if side is None or image.patient_orientation is None:
+        return None
+    along_columns = image.patient_orientation[0][:1] in ("L", "R")
+    off = column / image.width - 0.5 if along_columns else row / image.height - 0.5
+    return "midline" if abs(off) <= threshold("side", "midline_band") else side

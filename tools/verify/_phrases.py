@@ -1,0 +1,134 @@
+"""Where the vocabulary's words stand in a sentence. Every word comes from prompts/knowledge; there is none here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from medloupe.prompts import knowledge
+from medloupe.tools.measure.vocabulary import attributes, findings, normalise
+
+Kind = Literal["value", "finding"]
+Span = tuple[int, int]
+
+_PLAIN = str.maketrans({"’": "'", "‘": "'", "‐": "-", "‑": "-", "–": "-", "−": "-", "—": ",", "\u00a0": " "})
+_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"'(A-Z0-9])|[\n;]+")
+_BULLET = re.compile(r"^\s*(?:[-*•]\s+|\d+[.)]\s+)")
+_WORD = re.compile(r"[^\W\d_][\w'-]*|\d+(?:[.,]\d+)?")
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """One phrase of the vocabulary in a sentence."""
+
+    start: int
+    end: int
+    kind: Kind
+    name: str
+    """Attribute of a value; canonical noun of a finding."""
+    value: str = ""
+
+
+def language(section: str) -> Any:
+    """A section of prompts/knowledge/language.yaml."""
+    return knowledge("language")[section]
+
+
+def plain(text: str) -> str:
+    """The text with typographic quotes and dashes made plain, letter for letter, so that places stay the same."""
+    return text.translate(_PLAIN)
+
+
+def sentences(text: str) -> Iterator[str]:
+    """The sentences of a text, list markers removed."""
+    for part in _SENTENCE.split(plain(text)):
+        sentence = _BULLET.sub("", part).strip()
+        if sentence:
+            yield sentence
+
+
+def pattern(spellings: Iterable[str], *, before: str = r"(?<!\w)") -> str:
+    """An alternation of whole phrases, longest first; blanks and hyphens between words are the same.
+
+    before: what may not stand before a phrase that begins with a letter.
+    """
+    parts = []
+    for spelling in sorted(set(map(normalise, spellings)), key=lambda s: (-len(s), s)):
+        words = r"[\s\-]+".join(re.escape(w) for w in spelling.split())
+        parts.append((before if spelling[0].isalnum() else "") + words + (r"(?!\w)" if spelling[-1].isalnum() else ""))
+    return "(?:" + "|".join(parts) + ")"
+
+
+@cache
+def cue(section: str) -> re.Pattern[str]:
+    """The cues of a section of the language file, as one pattern."""
+    return re.compile(pattern(language(section)), re.IGNORECASE)
+
+
+def cues(section: str, sentence: str) -> list[Span]:
+    """Where the cues of a section stand."""
+    return [m.span() for m in cue(section).finditer(sentence)]
+
+
+@cache
+def _spellings(coloured: bool) -> Mapping[str, tuple[Kind, str, str]]:
+    table: dict[str, tuple[Kind, str, str]] = {}
+    for name, entry in attributes().items():
+        for value, about in entry.get("values", {}).items():
+            if coloured or not about.get("colour_only"):
+                table |= {normalise(s): ("value", name, value) for s in (value, *about.get("synonyms", ()))}
+    for noun, about in findings().items():
+        table |= {normalise(s): ("finding", noun, "") for s in (noun, *about.get("synonyms", ()))}
+    return table
+
+
+@cache
+def _phrase_pattern(coloured: bool) -> re.Pattern[str]:
+    return re.compile(f"(?=({pattern(_spellings(coloured))}))", re.IGNORECASE)
+
+
+def phrases(sentence: str, *, coloured: bool, taken: Iterable[Span] = ()) -> list[Phrase]:
+    """The phrases of a sentence in order; where two overlap the longer one is meant.
+
+    coloured: whether colour words are colours here; in a grey picture "white" is no colour.
+    """
+    table, busy, found = _spellings(coloured), list(taken), []
+    candidates = [(m.start(), m.start() + len(m[1]), m[1]) for m in _phrase_pattern(coloured).finditer(sentence)]
+    for start, end, words in sorted(candidates, key=lambda c: (c[0] - c[1], c[0])):
+        if not overlaps((start, end), busy):
+            kind, name, value = table[normalise(words)]
+            found.append(Phrase(start, end, kind, name, value))
+            busy.append((start, end))
+    return sorted(found, key=lambda p: p.start)
+
+
+def overlaps(span: Span, others: Iterable[Span]) -> bool:
+    """Whether a span shares a letter with any other."""
+    return any(span[0] < end and start < span[1] for start, end in others)
+
+
+def clauses(sentence: str) -> list[Span]:
+    """Spans within which a denial or a doubt holds: up to a comma that starts anew, or a word like "but"."""
+    ends = {len(sentence)}
+    ends |= {start for start, _ in cues("breaks", sentence) if start > 0}
+    ends |= {m.start() for m in cue("new_starts").finditer(sentence) if _after_a_stop(sentence, m.start())}
+    starts = [0, *sorted(ends - {len(sentence)})]
+    return list(zip(starts, [*starts[1:], len(sentence)], strict=True))
+
+
+def _after_a_stop(sentence: str, place: int) -> bool:
+    before = sentence[:place].rstrip()
+    return before.endswith((",", ":")) or bool(re.search(r"(?:,|\w)\s+and$", before, re.IGNORECASE))
+
+
+def words(sentence: str, taken: Iterable[Span] = ()) -> list[str]:
+    """The words outside the taken spans that are not function words: what a sentence says beyond its claims."""
+    busy, plain_words = list(taken), {normalise(w) for w in language("function_words")}
+    return [
+        m[0]
+        for m in _WORD.finditer(sentence)
+        if not overlaps(m.span(), busy) and not {normalise(m[0]), m[0].casefold()} & plain_words
+    ]

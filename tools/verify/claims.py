@@ -1,0 +1,412 @@
+"""Claims from structured replies and from free text. Deterministic: the same words are always the same claims.
+
+A value is a number, a word of the vocabulary, or True/False for presence. A stated range is the string "20..30", a
+bound "<10" or ">=3", and a denied word "not calcified".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from medloupe.tools.measure.vocabulary import (
+    attribute,
+    attributes,
+    canonical_attribute,
+    canonical_value,
+    findings,
+    normalise,
+)
+from medloupe.tools.verify._numbers import bounds, number, numbers, unit_of
+from medloupe.tools.verify._phrases import (
+    Phrase,
+    Span,
+    clauses,
+    cue,
+    cues,
+    language,
+    overlaps,
+    pattern,
+    phrases,
+    sentences,
+    words,
+)
+from medloupe.types import Claim, Image, Region, StatedAttribute
+
+__all__ = ["claims_from_attributes", "claims_from_text"]
+
+DENIED = "not "
+"""Begins the value of a claim that denies a word."""
+_NEAR = 4
+"""Words that may stand between an adjective and the noun it is said of."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A claim in the making, at its place in the sentence."""
+
+    start: int
+    end: int
+    attribute: str
+    value: bool | float | str
+    unit: str = ""
+    finding: str | None = None
+    hedged: bool = False
+
+
+def claims_from_text(
+    text: str, *, first_id: int, image: Image, region: Region | None, view: int | None, finding: str = ""
+) -> tuple[list[Claim], list[str]]:
+    """The claims of a text, numbered from C{first_id}, and the content words that no claim was made of.
+
+    image tells whether colour words are colours; finding is what is spoken of where the text does not say.
+    """
+    claims: list[Claim] = []
+    left_over: dict[str, None] = {}
+    subject = finding
+    for sentence in sentences(text):
+        found, unplaced, subject = _read(sentence, subject, coloured=image.values == "RGB")
+        left_over |= dict.fromkeys(unplaced)
+        for f in found:
+            number_ = first_id + len(claims)
+            claims.append(
+                Claim(
+                    id=f"C{number_}", attribute=f.attribute, value=f.value, unit=f.unit, finding=f.finding or "",
+                    region=region, view=view, source="parsed", source_text=sentence, hedged=f.hedged,
+                )
+            )  # fmt: skip
+    return claims, list(left_over)
+
+
+def _read(sentence: str, subject: str, *, coloured: bool) -> tuple[list[_Found], list[str], str]:
+    """The claims and the unplaced words of one sentence, and what the next one's "it" refers to."""
+    scopes = _Scopes.of(sentence)
+    measured = [_Found(n.start, n.end, n.attribute, n.value, n.unit) for n in numbers(sentence)]
+    taken: list[Span] = [(f.start, f.end) for f in measured]
+    spoken = phrases(sentence, coloured=coloured, taken=taken)
+    nouns = [p for p in spoken if p.kind == "finding"]
+    counted = _counts(sentence, nouns, taken)
+    stated = [_Found(p.start, p.end, p.attribute, p.value) for p in map(_as_value, spoken) if p]
+    denied_nouns, swallowed = _denied(sentence, nouns, scopes)
+    real = [n for n in nouns if not overlaps((n.start, n.end), swallowed)]
+    kept: list[_Found] = []
+    for f in (*measured, *counted, *stated):
+        if overlaps((f.start, f.end), swallowed):
+            continue
+        reach = sentence[: scopes.clause(f.start)[1]]
+        kept += scopes.judge(f, noun=f.finding if f.finding is not None else _said_of(f, real, reach, subject))
+    kept += denied_nouns
+    spoken_for = {f.finding for f in kept}
+    kept += _present(nouns, scopes, swallowed, spoken_for, sentence)
+    covered = [
+        *taken,
+        *scopes.spans,
+        *swallowed,
+        *((p.start, p.end) for p in spoken),
+        *((f.start, f.end) for f in kept),
+    ]
+    concrete = [n.name for n in nouns if not findings()[n.name].get("generic")]
+    unplaced = words(sentence, covered)
+    return sorted(kept, key=lambda f: (f.start, f.attribute)), unplaced, concrete[-1] if concrete else subject
+
+
+@dataclass(frozen=True)
+class _Value:
+    start: int
+    end: int
+    attribute: str
+    value: str
+
+
+def _as_value(phrase: Phrase) -> _Value | None:
+    return _Value(phrase.start, phrase.end, phrase.name, phrase.value) if phrase.kind == "value" else None
+
+
+@dataclass(frozen=True)
+class _Scopes:
+    """What is denied, doubted or asserted where in a sentence."""
+
+    clauses: list[Span]
+    denials: list[Span]
+    denials_after: list[Span]
+    doubts: list[Span]
+    doubts_after: list[Span]
+    asserts: list[Span]
+    asserts_after: list[Span]
+    breaks: list[Span]
+    prefixes: list[Span]
+
+    @classmethod
+    def of(cls, sentence: str) -> _Scopes:
+        after = cues("negations_after", sentence)
+        doubts_after = cues("hedges_after", sentence)
+        no_denial = [*after, *doubts_after, *cues("not_negations", sentence), *cues("hedges", sentence)]
+        return cls(
+            clauses(sentence), [s for s in cues("negations", sentence) if not overlaps(s, no_denial)], after,
+            cues("hedges", sentence), doubts_after, cues("existence", sentence), cues("existence_after", sentence),
+            [*cues("breaks", sentence), *cues("not_negations", sentence)], cues("negating_prefixes", sentence),
+        )  # fmt: skip
+
+    @property
+    def spans(self) -> list[Span]:
+        """Every cue."""
+        return [
+            *self.denials, *self.denials_after, *self.doubts, *self.doubts_after, *self.asserts, *self.asserts_after,
+            *self.breaks, *self.prefixes,
+        ]  # fmt: skip
+
+    def clause(self, place: int) -> Span:
+        """The clause that a place lies in."""
+        return next(c for c in self.clauses if c[0] <= place < c[1] or c is self.clauses[-1])
+
+    def denial_before(self, place: int) -> Span | None:
+        """The cue whose denial reaches this place."""
+        start = self.clause(place)[0]
+        prefix = next((p for p in self.prefixes if p[1] in (place, place - 1)), None)
+        return prefix or next((d for d in reversed(self.denials) if start <= d[0] and d[1] <= place), None)
+
+    def follows(self, cues_after: list[Span], place: int) -> bool:
+        """Whether one of these cues stands later in the same clause."""
+        return any(place < start and start < self.clause(place)[1] for start, _ in cues_after)
+
+    def hedged(self, place: int) -> bool:
+        """Whether what stands here is stated with doubt."""
+        start = self.clause(place)[0]
+        return any(start <= s and e <= place for s, e in self.doubts) or self.follows(self.doubts_after, place)
+
+    def judge(self, found: _Found, noun: str) -> list[_Found]:
+        """The claim as it is stated: with its noun, its doubt, or denied; a denied number states nothing."""
+        denied = self.denial_before(found.start) is not None
+        if denied and not isinstance(found.value, str):
+            return []
+        value = f"{DENIED}{found.value}" if denied else found.value
+        return [_Found(found.start, found.end, found.attribute, value, found.unit, noun, self.hedged(found.start))]
+
+
+def _said_of(found: _Found, nouns: list[Phrase], sentence: str, subject: str) -> str:
+    """The noun that something is said of: the one it stands before, else the last one named, else the first to come.
+
+    sentence: up to the end of the clause that `found` stands in; an adjective does not reach beyond it.
+    """
+    little = {normalise(w) for w in language("function_words")}
+    for noun in (n for n in nouns if found.end <= n.start < len(sentence)):
+        between = re.findall(r"[\w']+", sentence[found.end : noun.start])
+        if len(between) <= _NEAR and not any(normalise(w) in little for w in between):
+            return _named(noun.name, subject)
+        break
+    before = [n.name for n in nouns if n.end <= found.start]
+    if before:
+        return _named(before[-1], subject)
+    return subject or (_named(nouns[0].name, subject) if nouns else "")
+
+
+def _named(noun: str, subject: str) -> str:
+    """A generic noun ("region") refers to the subject."""
+    return subject if findings()[noun].get("generic") else noun
+
+
+@cache
+def _count_pattern() -> re.Pattern[str]:
+    many = pattern([*language("numbers"), *language("vague_numbers")])
+    signs = "|".join(pattern(spelled) for spelled in language("comparisons").values())
+    return re.compile(
+        rf"(?:(?P<sign>{signs})\s*)?(?:\ba\s+)?(?P<n>(?<![\w.,])\d+(?![.,]?\d)|{many})\s+$", re.IGNORECASE
+    )
+
+
+_NUMBER_OF = re.compile(r"\W*(?:is|are|was|were|:|=|count(?:ed)?)?\W*(?P<n>\d+)(?!\w|[.,]\d)", re.IGNORECASE)
+
+
+def _counts(sentence: str, nouns: list[Phrase], taken: list[Span]) -> list[_Found]:
+    """ "Three small nodules", "multiple cysts", "number of nuclei: 12"."""
+    found = []
+    little = {normalise(w) for w in language("function_words")} - set(language("numbers"))
+    for noun in nouns:
+        before = sentence[: noun.start]
+        for back in range(_NEAR):
+            match = _count_pattern().search(before)
+            if match and not overlaps(match.span(), taken):
+                value = _count_value(match["n"], match["sign"])
+                found.append(_Found(match.start(), match.end("n"), "count", value, finding=noun.name))
+                break
+            step = re.search(r"[\w'-]+\s+$", before)
+            if step is None or back == _NEAR - 1 or normalise(step[0]) in little:
+                break
+            before = before[: step.start()]
+        number_of = re.search(r"\b(?:number|count) of\s+(?:\w+\s+){0,2}$", sentence[: noun.start], re.IGNORECASE)
+        match = _NUMBER_OF.match(sentence, noun.end) if number_of else None
+        if match and not overlaps(match.span("n"), taken):
+            found.append(_Found(match.start("n"), match.end("n"), "count", float(match["n"]), finding=noun.name))
+    return found
+
+
+def _count_value(text: str, sign: str | None) -> float | str:
+    vague = language("vague_numbers").get(normalise(text))
+    if vague is not None:
+        return str(vague)
+    value = number(text) or 0.0
+    if not sign:
+        return value
+    spelled = next(s for s, names in language("comparisons").items() if normalise(sign) in map(normalise, names))
+    return f"{spelled}{value:g}"
+
+
+def _denied(sentence: str, nouns: list[Phrase], scopes: _Scopes) -> tuple[list[_Found], list[Span]]:
+    """Nouns that are said to be absent, with the words that narrow them ("calcified nodule"), and their spans."""
+    found, swallowed = [], []
+    little = {normalise(w) for w in language("function_words")}
+    for noun in nouns:
+        cue_ = scopes.denial_before(noun.start)
+        if cue_ is None and not scopes.follows(scopes.denials_after, noun.start):
+            continue
+        start = noun.start
+        before = sentence[cue_[1] : noun.start] if cue_ else ""
+        if cue_ and not any(cue_[1] <= n.start < noun.start for n in nouns):
+            narrowing = re.findall(r"[\w'-]+", before)
+            if narrowing and not any(normalise(w) in little for w in narrowing):
+                start = noun.start - len(before.lstrip())
+        name = re.sub(r"\s+", " ", sentence[start : noun.start]).lower() + noun.name
+        swallowed.append((start, noun.end))
+        found.append(_Found(start, noun.end, "presence", value=False, finding=name, hedged=scopes.hedged(noun.start)))
+    return found, swallowed
+
+
+def _present(
+    nouns: list[Phrase], scopes: _Scopes, denied: list[Span], spoken_for: set[str | None], sentence: str
+) -> list[_Found]:
+    """Nouns that are said to be there, and nouns that nothing else was claimed of: naming one asserts it.
+
+    "The mass" beside other claims is what they are about, and asserts nothing by itself.
+    """
+    found: dict[str, _Found] = {}
+    for noun in nouns:
+        if overlaps((noun.start, noun.end), denied) or findings()[noun.name].get("generic") or noun.name in found:
+            continue
+        clause = scopes.clause(noun.start)
+        asserted = any(clause[0] <= s and e <= noun.start for s, e in scopes.asserts)
+        known = re.search(pattern(language("definite")) + r"\W+$", sentence[: noun.start], re.IGNORECASE)
+        about = noun.name in spoken_for or (known and (spoken_for or len(nouns) > 1))
+        if asserted or scopes.follows(scopes.asserts_after, noun.start) or not about:
+            hedged = scopes.hedged(noun.start)
+            found[noun.name] = _Found(noun.start, noun.end, "presence", value=True, finding=noun.name, hedged=hedged)
+    return list(found.values())
+
+
+# --- structured replies ---------------------------------------------------------------------------------------------
+
+
+def claims_from_attributes(
+    attributes: Sequence[StatedAttribute], *, first_id: int, region: Region | None, view: int | None, source_text: str
+) -> list[Claim]:
+    """Claims from stated attributes, names and values brought to the vocabulary's.
+
+    What the vocabulary does not know stays a claim under its own name, and is undetermined when it is checked.
+    """
+    found = [(stated, *f) for stated in attributes for f in _normalised(stated)]
+    return [
+        Claim(
+            id=f"C{first_id + i}", attribute=name, value=value, unit=unit, finding=_noun(finding), region=region,
+            view=view, source="structured",
+            source_text=source_text or f"{stated.attribute}: {stated.value} {stated.unit}".strip(),
+        )
+        for i, (stated, name, value, unit, finding) in enumerate(found)
+    ]  # fmt: skip
+
+
+_Normal = tuple[str, bool | float | str, str, str]
+"""Attribute, value, unit, finding."""
+
+
+def _noun(spelling: str) -> str:
+    """The canonical noun, or the spelling as it is."""
+    return _finding_names().get(normalise(spelling), spelling)
+
+
+@cache
+def _finding_names() -> dict[str, str]:
+    return {normalise(s): noun for noun, entry in findings().items() for s in (noun, *entry["synonyms"])}
+
+
+def _normalised(stated: StatedAttribute) -> list[_Normal]:
+    name = canonical_attribute(stated.attribute)
+    unit = unit_of(stated.unit) or stated.unit
+    if unit == "HU" and name in (None, "intensity"):
+        name = "density"
+    if name is None:
+        return [_of_unknown(stated, unit)]
+    kind = (attribute(name) or {})["kind"]
+    if kind == "truth":
+        return [(name, _truth(stated.value), "", stated.finding)]
+    if isinstance(stated.value, bool):
+        return [(name, stated.value, unit, stated.finding)]
+    if isinstance(stated.value, int | float):
+        return [(name, float(stated.value), unit, stated.finding)]
+    if kind in ("number", "count"):
+        return _numeric(name, stated.value, unit, stated.finding)
+    return _worded(name, stated.value, unit, stated.finding)
+
+
+def _of_unknown(stated: StatedAttribute, unit: str) -> _Normal:
+    """{"spiculated": true} and {"nodule": false} name a value or a finding instead of an attribute."""
+    spelling, truth = stated.attribute, _truth(stated.value)
+    if isinstance(truth, bool):
+        if normalise(spelling) in _finding_names():
+            return ("presence", truth, "", spelling)
+        owners = [(name, value) for name in attributes() if (value := canonical_value(name, spelling))]
+        if len(owners) == 1:
+            name, value = owners[0]
+            return (name, value if truth else DENIED + value, "", stated.finding)
+    return (normalise(spelling).replace(" ", "_"), stated.value, unit, stated.finding)
+
+
+def _truth(value: bool | float | str) -> bool | float | str:
+    """True or False for the usual spellings of them, else the value itself."""
+    if isinstance(value, str):
+        return {"yes": True, "true": True, "present": True, "no": False, "false": False, "absent": False}.get(
+            normalise(value), value
+        )
+    return value
+
+
+def _numeric(name: str, text: str, unit: str, finding: str) -> list[_Normal]:
+    """ "12 mm", "12 x 8 mm", "2-3 cm", "three", "<10"."""
+    plain = number(text)
+    if plain is not None:
+        return [(name, plain, unit, finding)]
+    if bounds(text) is not None:
+        return [(name, text.strip(), unit, finding)]
+    vague = language("vague_numbers").get(normalise(text))
+    if vague is not None:
+        return [(name, str(vague), unit, finding)]
+    read = list(numbers(text)) or list(numbers(f"{text} {unit}"))
+    several = len(read) > 1
+    return [(n.attribute if several else name, n.value, n.unit, finding) for n in read] or [(name, text, unit, finding)]
+
+
+def _worded(name: str, text: str, unit: str, finding: str) -> list[_Normal]:
+    """A word of this attribute, of another one that knows it, or the words found in a longer phrase."""
+    in_reply = {
+        normalise(s): value
+        for value, entry in (attribute(name) or {}).get("values", {}).items()
+        for s in entry.get("structured", ())
+    }
+    value = canonical_value(name, text) or in_reply.get(normalise(text))
+    if value is not None:
+        return [(name, value, "", finding)]
+    if name == "density":
+        numeric = _numeric(name, text, unit or "HU", finding)
+        if bounds(numeric[0][1]) is not None:
+            return numeric
+    denial = cue("negations").match(text.strip())
+    rest = text.strip()[denial.end() :] if denial else text
+    if denial and (value := canonical_value(name, rest)) is not None:
+        return [(name, DENIED + value, "", finding)]
+    found = [p for p in phrases(rest, coloured=True) if p.kind == "value"]
+    if found and not denial:
+        placed = [(p.name, p.value) for p in found]
+        if any(v in in_reply.values() for _, v in placed):
+            placed = [(name, in_reply[v]) if v in in_reply else (n, v) for n, v in placed]
+        return [(n, v, "", finding) for n, v in placed]
+    return [(name, text.strip(), unit, finding)]

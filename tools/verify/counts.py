@@ -1,0 +1,84 @@
+"""How many: against the regions that show a finding, or against the objects that stand out in the pixels."""
+
+from __future__ import annotations
+
+from medloupe.tools.measure import count_objects, luminance
+from medloupe.tools.measure.vocabulary import findings, threshold
+from medloupe.tools.verify._checks import Outcome
+from medloupe.tools.verify._numbers import bounds
+from medloupe.tools.verify.claims import claims_from_attributes, claims_from_text
+from medloupe.tools.verify.scene import Scene
+from medloupe.types import Claim, Image, Observation, Region, VerdictValue
+
+__all__ = ["check_count"]
+
+_SAME = 0.5
+"""Regions whose boxes overlap by more than this (IoU) are one."""
+
+
+def check_count(claim: Claim, scene: Scene, region: Region | None, image: Image) -> Outcome:
+    """A stated number of findings.
+
+    Cells, nuclei and the like are counted in the pixels of the region, the view or the image. Of anything else only
+    the regions that were looked at can be counted, and there may be more that were not: as many as stated supports it,
+    clearly more refutes it, fewer decides nothing.
+    """
+    limits = None if isinstance(claim.value, bool) else bounds(claim.value, whole=True)
+    if limits is None:
+        return Outcome("undetermined", f'"{claim.value}" is not a number of things')
+    if findings().get(claim.finding, {}).get("objects"):
+        return _objects(limits, claim, scene, region, image)
+    found = len(_distinct([r for r in scene.regions if r.image == image.index and _shows(r, claim.finding, scene)]))
+    what = claim.finding or "region"
+    if not found:
+        return Outcome("undetermined", f"no region was described as {what}")
+    reason = f"{found} region(s) looked at show(s) {what}"
+    verdict = _against(limits, found)
+    if verdict == "refuted" and found < limits[0]:
+        return Outcome("undetermined", reason + "; there may be others that were not looked at", float(found))
+    return Outcome(verdict, reason, float(found), numbers={"regions": float(found)}, rests_on_describer=True)
+
+
+def _objects(limits: tuple[float, float], claim: Claim, scene: Scene, region: Region | None, image: Image) -> Outcome:
+    view = scene.view(claim.view)
+    box = region.box if region else view.box if view else None
+    found = count_objects(luminance(scene.loupe.store.get(image.digest)), box)
+    if found is None:
+        return Outcome("undetermined", "nothing stands out evenly enough from the ground to be counted")
+    reason = f"{found} separate objects stand out from the ground"
+    return Outcome(_against(limits, found), reason, float(found), numbers={"objects": float(found)})
+
+
+def _against(limits: tuple[float, float], found: int) -> VerdictValue:
+    """supported | refuted | undetermined, by the ratio of the count to the nearest that is stated."""
+    nearest = min(max(float(found), limits[0]), limits[1])
+    if nearest == found:
+        return "supported"
+    ratio = max(nearest, found) / max(min(nearest, found), 0.5)
+    if ratio <= threshold("count", "supported_ratio"):
+        return "supported"
+    return "refuted" if ratio >= threshold("count", "refuted_ratio") else "undetermined"
+
+
+def _distinct(regions: list[Region]) -> list[Region]:
+    kept: list[Region] = []
+    for region in regions:
+        if all(region.box.iou(other.box) <= _SAME for other in kept):
+            kept.append(region)
+    return kept
+
+
+def _shows(region: Region, finding: str, scene: Scene) -> bool:
+    """Whether any describer said so of this region; a fault says nothing."""
+    said = [o for o in scene.observations if o.region == region.id and o.fault is None]
+    return any(_says(o, finding, scene) for o in said)
+
+
+def _says(observation: Observation, finding: str, scene: Scene) -> bool:
+    if not finding or findings().get(finding, {}).get("generic"):
+        return bool(observation.text or observation.attributes)
+    image = scene.loupe.study.images[0]
+    said, _ = claims_from_text(observation.text, first_id=1, image=image, region=None, view=None)
+    said += claims_from_attributes(observation.attributes, first_id=1, region=None, view=None, source_text="")
+    denied = {c.finding for c in said if c.attribute == "presence" and c.value is False}
+    return finding in {c.finding for c in said} - denied

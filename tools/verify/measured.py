@@ -1,0 +1,247 @@
+"""Claims against the pixels: an outline of the verifier's own, measured, and compared with what was said."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from medloupe.errors import ActionRejected
+from medloupe.tools.look import Loupe
+from medloupe.tools.measure import centroid, feret, side_word
+from medloupe.tools.measure.vocabulary import attribute, canonical_value, threshold
+from medloupe.tools.verify import _checks
+from medloupe.tools.verify._checks import Outcome
+from medloupe.tools.verify._numbers import in_millimetres
+from medloupe.tools.verify.claims import DENIED
+from medloupe.tools.verify.counts import check_count
+from medloupe.tools.verify.scene import MEASURED, Scene
+from medloupe.types import BoolArray, BoundingBox, Claim, Evidence, Image, Mask, Measurement, Region, Verdict
+
+__all__ = ["MeasuredVerifier"]
+
+
+class _Looked(NamedTuple):
+    """The verifier's own outline of a region, and what it measured there."""
+
+    mask: BoolArray
+    measurement: Measurement
+    weak: str
+    """Why the outline is not to be trusted far; "" when it is."""
+    numbers: dict[str, float]
+
+
+@dataclass
+class _Slot:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    looked: _Looked | str | None = None
+
+
+class MeasuredVerifier:
+    """Size, site, side, count, intensity, density and shape, from pixels and file geometry.
+
+    The region is outlined anew from its box, so that nothing rests on what the describer was shown or said; only a mask
+    given by a person (or with the claim itself) is taken as it is. `independent` is False where the describer was the
+    measured one: both then measure the same pixels, and agreement proves little.
+    """
+
+    name = "measured"
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._slots: WeakKeyDictionary[Loupe, dict[object, _Slot]] = WeakKeyDictionary()
+
+    async def __call__(self, claim: Claim, scene: Scene) -> Verdict | None:
+        """A verdict, or None for what is not measured (presence, margin, anatomical zones, unknown words)."""
+        if not measurable(claim):
+            return None
+        return await asyncio.to_thread(self._verdict, claim, scene)
+
+    def _verdict(self, claim: Claim, scene: Scene) -> Verdict:
+        region = scene.region_of(claim)
+        image = _image(claim, region, scene)
+        evidence: tuple[Evidence, ...] = ()
+        if isinstance(image, str):
+            outcome = Outcome("undetermined", image)
+        elif claim.attribute == "count":
+            outcome = check_count(claim, scene, region, image)
+        elif region is None:
+            outcome = Outcome("undetermined", "no region to measure")
+        else:
+            outcome, evidence = self._in_region(claim, scene, region, image)
+        return Verdict(
+            claim=claim.id, verdict=outcome.verdict, reason=outcome.reason, measured=outcome.measured,
+            unit=outcome.unit, method="measured", numbers=outcome.numbers, evidence=evidence,
+            independent=_independent(claim, scene, outcome),
+        )  # fmt: skip
+
+    def _in_region(
+        self, claim: Claim, scene: Scene, region: Region, image: Image
+    ) -> tuple[Outcome, tuple[Evidence, ...]]:
+        looked = self._look(scene.loupe, region, image)
+        if isinstance(looked, str):
+            return Outcome("undetermined", looked), ()
+        outcome = _compare(claim, scene, looked, image)
+        reason = outcome.reason + (f" (weak outline: {looked.weak})" if looked.weak else "")
+        own = region.model_copy(update={"mask": Mask.from_array(looked.mask), "source": "claim"})
+        evidence = Evidence(
+            tool="measure", version=_version(), region=own, quantities=looked.measurement.quantities
+        )  # fmt: skip
+        return outcome._replace(reason=reason, numbers={**outcome.numbers, **looked.numbers}), (evidence,)
+
+    def _look(self, loupe: Loupe, region: Region, image: Image) -> _Looked | str:
+        """Outline and measure once for all the claims about a region; the reason when that cannot be done."""
+        key = (image.digest, region.box, region.mask, region.source)
+        with self._lock:
+            slot = self._slots.setdefault(loupe, {}).setdefault(key, _Slot())
+        with slot.lock:
+            if slot.looked is None:
+                slot.looked = _look(loupe, region)
+            return slot.looked
+
+
+def _independent(claim: Claim, scene: Scene, outcome: Outcome) -> bool:
+    """Something was decided, from pixels, on what another than the measured describer had said."""
+    decided = outcome.verdict != "undetermined" and not outcome.rests_on_describer
+    return decided and MEASURED not in scene.describers(claim)
+
+
+def measurable(claim: Claim) -> bool:
+    """Whether pixels can decide a claim of this kind."""
+    entry = attribute(claim.attribute)
+    if entry is None or not entry["measured"] or isinstance(claim.value, bool):
+        return False
+    if entry["kind"] == "word" and isinstance(claim.value, str) and claim.unit != "HU":
+        value = claim.value.removeprefix(DENIED)
+        return canonical_value(claim.attribute, value) == value and not entry["values"][value].get("zone")
+    return entry["kind"] in ("number", "count") or claim.attribute == "density"
+
+
+def _image(claim: Claim, region: Region | None, scene: Scene) -> Image | str:
+    try:
+        image = scene.image_of(claim, region)
+    except IndexError:
+        return "the study has no such image"
+    if region is not None and not region.box.intersection(BoundingBox(x0=0, y0=0, x1=image.width, y1=image.height)):
+        return "the region lies outside the image"
+    return image
+
+
+def _look(loupe: Loupe, region: Region) -> _Looked | str:
+    """A fresh outline from the box, or a person's mask; its measurement, and how far it can be trusted."""
+    given = region.mask.to_array() if region.mask is not None else None
+    if given is not None and region.source in ("person", "claim"):
+        own, quality, name = given, None, "given"
+    else:
+        try:
+            outlined = loupe.outline(region.image, region.box)
+        except ActionRejected as error:
+            return str(error)
+        if outlined is None:
+            return "nothing in the region stands out enough to be outlined"
+        own, name, quality = outlined[:3]
+    if not own.any():
+        return "the outline is empty"
+    fresh = region.model_copy(update={"mask": Mask.from_array(own), "predicted_iou": quality})
+    measurement = loupe.measure(fresh)
+    weak, numbers = ("", {}) if name == "given" else _trust(own, name, quality, region.box, given, measurement)
+    return _Looked(own, measurement, weak, numbers)
+
+
+def _trust(
+    own: BoolArray, name: str, quality: float | None, box: BoundingBox, other: BoolArray | None, measured: Measurement
+) -> tuple[str, dict[str, float]]:
+    """Why an outline is weak ("" when it is not), and the numbers behind that."""
+    numbers: dict[str, float] = {"edge_share": _edge_share(own, box)}
+    reasons = []
+    if quality is not None:
+        numbers["predicted_iou"] = quality
+        if quality < threshold("outline", "predicted_iou"):
+            reasons.append(f"the segmenter expects {quality:.0%} overlap")
+    if numbers["edge_share"] > threshold("outline", "edge_share"):
+        reasons.append(f"it covers {numbers['edge_share']:.0%} of the box's rim")
+    if other is not None and other.any():
+        numbers["agreement"] = float((own & other).sum() / (own | other).sum())
+        if numbers["agreement"] < threshold("outline", "agreement"):
+            reasons.append(f"it shares {numbers['agreement']:.0%} with the region's own mask")
+    contrast = _checks.number_of(measured, "contrast")
+    if name == "threshold" and (contrast is None or abs(contrast) < threshold("outline", "grey_level")):
+        reasons.append("it was found by grey level with little contrast")
+    return "; ".join(reasons), numbers
+
+
+def _edge_share(mask: BoolArray, box: BoundingBox) -> float:
+    """Share of the pixels along the box's inner edge that the mask covers, 0 to 1."""
+    height, width = mask.shape
+    whole = box.snap().clip(width, height)
+    inside = mask[int(whole.y0) : int(whole.y1), int(whole.x0) : int(whole.x1)]
+    rim = np.ones_like(inside)
+    rim[1:-1, 1:-1] = False
+    return float(inside[rim].mean())
+
+
+def _compare(claim: Claim, scene: Scene, looked: _Looked, image: Image) -> Outcome:
+    """The check of the claim's attribute; a denied word turns the outcome round."""
+    weak, value = bool(looked.weak), claim.value
+    assert not isinstance(value, bool)  # noqa: S101 - measurable() has seen to it
+    word = str(value).removeprefix(DENIED)
+    if claim.attribute in ("long_axis", "short_axis", "area"):
+        return _size(claim, value, looked, image)
+    if claim.attribute == "density":
+        outcome = _checks.check_density(word if isinstance(value, str) else value, looked.measurement, weak=weak)
+    elif claim.attribute == "site":
+        x, y = (_checks.number_of(looked.measurement, n) or 0.0 for n in ("site_x", "site_y"))
+        outcome = _checks.check_site(word, x, y, weak=weak)
+    elif claim.attribute == "side":
+        outcome = _side(word, scene, looked, image)
+    elif claim.attribute == "intensity":
+        outcome = _checks.check_intensity(word, looked.measurement, weak=weak)
+    else:
+        outcome = _checks.check_shape(word, looked.measurement, weak=weak)
+    return _checks.denied(outcome) if str(value).startswith(DENIED) else outcome
+
+
+def _size(claim: Claim, value: float | str, looked: _Looked, image: Image) -> Outcome:
+    power = 2 if claim.attribute == "area" else 1
+    per_unit = in_millimetres(1.0, claim.unit)
+    if per_unit is None and claim.unit != ("px2" if power == 2 else "px"):
+        return Outcome("undetermined", f'"{claim.unit}" is not a unit of this; without one a size cannot be checked')
+    spacing = image.spacing if per_unit else None
+    if per_unit and spacing is None:
+        return Outcome("undetermined", "the file does not say how large a pixel is")
+    pixel_area = (spacing.row_mm * spacing.column_mm if spacing else 1.0) / (per_unit or 1.0) ** (2 / power)
+    if claim.attribute == "area":
+        found = float(looked.mask.sum()) * pixel_area
+    else:
+        across = feret(looked.mask, spacing)
+        found = (across.longest if claim.attribute == "long_axis" else across.shortest) / (per_unit or 1.0)
+    return _checks.check_size(
+        claim.attribute, value, claim.unit, found, pixel_area**0.5, weak=bool(looked.weak)
+    )  # fmt: skip
+
+
+def _side(stated: str, scene: Scene, looked: _Looked, image: Image) -> Outcome:
+    column, row = centroid(looked.mask)
+    found = side_word(image, column, row)
+    if stated == "bilateral":
+        sides = {side_word(image, *r.box.centre) for r in scene.regions if r.image == image.index}
+        both = {"left", "right"} <= sides
+        if both:
+            return Outcome("supported", "regions lie on both sides", "bilateral", rests_on_describer=True)
+        return Outcome("undetermined", "one region shows one side", found)
+    letters = image.patient_orientation
+    if image.laterality in ("L", "R") or letters is None:
+        return _checks.check_side(stated, found, None)
+    across = column / image.width if letters[0][:1] in ("L", "R") else row / image.height
+    return _checks.check_side(stated, found, abs(across - 0.5))
+
+
+@cache
+def _version() -> str:
+    return version("medloupe")
