@@ -1,1 +1,1 @@
-"""The agent: state, planners, nodes, budget and trace. State types live here because import paths are a persisted format."""
+"""The agent: state, planners, nodes, budget and trace. State types live here: import paths are a persisted format."""

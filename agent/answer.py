@@ -1,4 +1,4 @@
-"""From verdicts to an answer: what is refuted is corrected or dropped, what nothing supports is marked, else abstain."""
+"""From verdicts to an answer: what is refuted is corrected or dropped, what nothing supports is marked, or abstain."""
 
 from __future__ import annotations
 

@@ -23,11 +23,13 @@ class BudgetReached(ModelError):
 class Calls:
     """The calls of one question.
 
-    Two equal requests (views, prompt, sampling, draw) are one call, also while the first is still under way. The count is
-    taken before a call is sent, so that parallel branches together never pass the cap.
+    Two equal requests (views, prompt, sampling, draw) are one call, also while the first is still under way. The count
+    is taken before a call is sent, so that parallel branches together never pass the cap.
     """
 
-    def __init__(self, budget: Budget, before: Spent, started: float, known: dict[str, asyncio.Future[VLMReply]]) -> None:
+    def __init__(
+        self, budget: Budget, before: Spent, started: float, known: dict[str, asyncio.Future[VLMReply]]
+    ) -> None:
         self._budget = budget
         self._known = known
         self._calls = before.calls

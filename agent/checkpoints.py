@@ -1,14 +1,10 @@
-"""Checkpoints in SQLite: private to the user, unable to run code when read back, and cheap for many sessions at once."""
+"""Checkpoints in SQLite: private to the user, unable to run code when read back, cheap for many sessions at once."""
 
 from __future__ import annotations
 
-import os
-
-# Must stand before langgraph is loaded: without it, bytes in a checkpoint can import and call a class.
-os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
-
 import asyncio
 import json
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -109,7 +105,11 @@ class GroupCommitSaver(AsyncSqliteSaver):
         self._writer = writer
 
     async def aput(
-        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,  # noqa: ARG002 - the saver's signature
     ) -> RunnableConfig:
         """Save one checkpoint; returns when it is committed."""
         await self.setup()
@@ -117,23 +117,24 @@ class GroupCommitSaver(AsyncSqliteSaver):
         kind, content = self.serde.dumps_typed(checkpoint)
         about = json.dumps(get_checkpoint_metadata(config, metadata), ensure_ascii=False).encode("utf-8", "ignore")
         row = (
-            str(where["thread_id"]), where["checkpoint_ns"], checkpoint["id"], where.get("checkpoint_id"), kind, content, about,
+            str(where["thread_id"]), where["checkpoint_ns"], checkpoint["id"], where.get("checkpoint_id"),
+            kind, content, about,
         )  # fmt: skip
         await self._writer.write(
             "INSERT OR REPLACE INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type,"
             " checkpoint, metadata) VALUES (?, ?, ?, ?, ?, ?, ?)",
             [row],
         )
-        return {
-            "configurable": {
-                "thread_id": where["thread_id"], "checkpoint_ns": where["checkpoint_ns"], "checkpoint_id": checkpoint["id"],
-            }
-        }  # fmt: skip
+        saved = {key: where[key] for key in ("thread_id", "checkpoint_ns")}
+        return {"configurable": {**saved, "checkpoint_id": checkpoint["id"]}}
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        """Save what one task wrote; returns when it is committed. Special channels replace, ordinary ones are written once."""
+        """Save what one task wrote; returns when it is committed.
+
+        Special channels (errors, interrupts) replace what stands there; ordinary writes are kept as first written.
+        """
         await self.setup()
         where = config["configurable"]
         place = (str(where["thread_id"]), str(where["checkpoint_ns"]), str(where["checkpoint_id"]), task_id, task_path)
@@ -149,16 +150,20 @@ class GroupCommitSaver(AsyncSqliteSaver):
         )
 
 
+def _make_private(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    path.chmod(0o600)
+
+
 @asynccontextmanager
 async def open_checkpoints(path: Path) -> AsyncIterator[GroupCommitSaver]:
     """A saver on the database at `path`, made with mode 0600.
 
-    Write-ahead log with synchronous=NORMAL: a killed process loses nothing, and a power cut loses at most the last steps
-    and never the database (sqlite.org, "Write-Ahead Logging").
+    Write-ahead log with synchronous=NORMAL: a killed process loses nothing, and a power cut loses at most the last
+    steps and never the database (SQLite documentation, "Write-Ahead Logging").
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    path.chmod(0o600)
+    await asyncio.to_thread(_make_private, path)
     async with aiosqlite.connect(path) as connection:
         saver = GroupCommitSaver(connection, writer := _Writer(path))
         try:

@@ -72,7 +72,7 @@ class _Scene:
 
 
 def _same(parsed: Claim, structured: Claim) -> bool:
-    """The words say again what the structure said: one attribute of one thing, or of something one of them leaves open."""
+    """The words say again what the structure said: one attribute of one thing, or of a thing that one leaves open."""
     if parsed.attribute != structured.attribute:
         return False
     return not (parsed.finding and structured.finding) or parsed.finding == structured.finding

@@ -1,4 +1,4 @@
-"""Drafting where no VLM is configured: which measured facts answer the question, and which questions measuring cannot answer."""
+"""Drafting where no VLM is configured: what measured facts answer, and which questions measuring cannot answer."""
 
 from __future__ import annotations
 
@@ -43,10 +43,8 @@ def read_question(question: str) -> QuestionReading:
     )
 
 
-def compose(
-    question: str, observations: Sequence[Observation]
-) -> tuple[Draft, list[str]]:
-    """A draft of measured statements, and warnings; not answerable when the question asks for more than measuring tells."""
+def compose(question: str, observations: Sequence[Observation]) -> tuple[Draft, list[str]]:
+    """A draft of measured statements, and warnings; not answerable when the question asks for more than that."""
     reading = read_question(question)
     if reading.unknown:
         named = ", ".join(repr(word) for word in reading.unknown[:5])
@@ -61,7 +59,8 @@ def compose(
     if not chosen:
         return Draft(answerable=False, reason="no measured region is as the question says"), []
     warnings = [
-        f"measuring finds regions that stand out; it cannot tell whether one is a {word}" for word in reading.unnamed[:1]
+        f"measuring finds regions that stand out; it cannot tell whether one is a {word}"
+        for word in reading.unnamed[:1]
     ]
     sentences = [_sentence(o, reading) for o in chosen]
     if "count" in reading.attributes:
@@ -76,7 +75,9 @@ def _choose(reading: QuestionReading, seen: list[Observation]) -> list[Observati
         if word in reading.selects:
             chosen = [o for o in chosen if _value(o, "intensity") == word]
     if "largest" in reading.selects or "smallest" in reading.selects:
-        ranked = sorted(chosen, key=lambda o: float(_value(o, "long_axis") or 0.0), reverse="largest" in reading.selects)
+        ranked = sorted(
+            chosen, key=lambda o: float(_value(o, "long_axis") or 0.0), reverse="largest" in reading.selects
+        )
         chosen = ranked[:1]
     return chosen
 

@@ -15,7 +15,7 @@ from medloupe.models.vlm.schema import parse_json
 from medloupe.prompts import knowledge, prompt
 from medloupe.types import Image, Measurement, Observation, Region, StatedAttribute, View
 
-__all__ = ["Describer", "DescribeScene", "DescriptionReply", "MeasuredDescriber", "VLMDescriber", "attribute_names"]
+__all__ = ["DescribeScene", "Describer", "DescriptionReply", "MeasuredDescriber", "VLMDescriber", "attribute_names"]
 
 
 class WireAttribute(BaseModel):
@@ -76,6 +76,7 @@ class VLMDescriber:
         self.name = model
 
     async def __call__(self, scene: DescribeScene) -> Observation:
+        """One observation."""
         assert scene.ask is not None
         view = scene.view
         template = prompt("describe")
@@ -118,7 +119,13 @@ class MeasuredDescriber:
     name = "measured"
 
     async def __call__(self, scene: DescribeScene) -> Observation:
-        about = {"id": f"O{scene.view.index}", "view": scene.view.index, "region": scene.view.region, "describer": self.name}
+        """One observation."""
+        about = {
+            "id": f"O{scene.view.index}",
+            "view": scene.view.index,
+            "region": scene.view.region,
+            "describer": self.name,
+        }
         if scene.measurement is None:
             return Observation(**about, fault="there is no outlined region to measure in this view")
         words = knowledge("measured_sentences")

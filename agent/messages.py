@@ -27,7 +27,7 @@ def modality_knowledge(modality: str) -> dict[str, str]:
 
 
 def millimetres(width: float, height: float, image: Image) -> str:
-    """"W x H" in mm of a stretch of an image in pixels; "" where the spacing is unknown."""
+    """ "W x H" in mm of a stretch of an image in pixels; "" where the spacing is unknown."""
     if image.spacing is None:
         return ""
     return f"{width * image.spacing.column_mm:.0f} x {height * image.spacing.row_mm:.0f}"

@@ -1,4 +1,4 @@
-"""The nodes of the reader graph. Each is one step of `open -> plan -> look -> ... -> answer`; none keeps anything itself."""
+"""The nodes of the reader graph, one a step of `open -> plan -> look -> ... -> answer`. None keeps anything itself."""
 
 from __future__ import annotations
 
@@ -104,10 +104,7 @@ class ReaderNodes:
         path = state.get("study")
         if not path:
             raise UsageError("there is no study")
-        store = self._resources.store
-        study = await asyncio.to_thread(load_study, Path(path), store, modality=state.get("modality"))
-        await asyncio.to_thread(store.put_study, study)
-        return study
+        return await asyncio.to_thread(load_study, Path(path), self._resources.store, modality=state.get("modality"))
 
     async def _overview(self, study: Study, image: int | None, views: Sequence[View]) -> tuple[View, bool]:
         """The overview of the image asked for (default: the middle of the largest series), and whether it is new."""
@@ -130,14 +127,23 @@ class ReaderNodes:
         planner = self._resources.make_planner()
         stop = self._no_more_looks(state)
         if stop:
-            emit(_event("plan", turn, planner=planner.name, round=state["spent"].plans, actions=[], done=True, reason=stop))
+            emit(
+                _event(
+                    "plan", turn, planner=planner.name, round=state["spent"].plans, actions=[], done=True, reason=stop
+                )
+            )
             return {"jobs": [], "plan_done": stop, "warnings": [stop]}
         asker = self._asker(state, emit)
         scene = self._plan_scene(state, asker)
         try:
             plan = await planner(scene)
         except BudgetReached as error:
-            return {"jobs": [], "plan_done": str(error), "warnings": [str(error)], "spent": asker.spent if asker else Spent()}
+            return {
+                "jobs": [],
+                "plan_done": str(error),
+                "warnings": [str(error)],
+                "spent": asker.spent if asker else Spent(),
+            }
         left = scene.looks_left
         regions = [*state.get("regions", []), *plan.regions]
         actions, proposed = await self._expand(plan.actions, scene, regions)
@@ -147,7 +153,9 @@ class ReaderNodes:
         )  # fmt: skip
         warnings = [*plan.warnings]
         if len(actions) > left:
-            warnings.append(f"{len(actions) - left} looks left out: the cap of {self._resources.budget.looks} looks was reached")
+            warnings.append(
+                f"{len(actions) - left} looks left out: the cap of {self._resources.budget.looks} looks was reached"
+            )
         done = plan.done if not jobs else ""
         emit(
             _event("plan", turn, planner=planner.name, round=state["spent"].plans, done=not jobs, reason=plan.done,
@@ -215,14 +223,14 @@ class ReaderNodes:
 
     # --- look -------------------------------------------------------------------------------------------------------
 
-    async def look(self, task: LookTask, writer: StreamWriter) -> dict[str, Any]:
+    async def look(self, state: LookTask, writer: StreamWriter) -> dict[str, Any]:
         """One branch a region: make the view from full-resolution pixels, then have it described."""
-        emit, turn, job = _emitter(writer), task["turn"], task["job"]
-        loupe = self._resources.loupe(task["study_id"])
+        emit, turn, job = _emitter(writer), state["turn"], state["job"]
+        loupe = self._resources.loupe(state["study_id"])
         describer = self._describer()
         measured = isinstance(describer, MeasuredDescriber)
         try:
-            look = await asyncio.to_thread(carry_out, job, loupe, task["views"], measure=measured)
+            look = await asyncio.to_thread(carry_out, job, loupe, state["views"], measure=measured)
         except ActionRejected as error:
             message = f"a look could not be made: {error}"
             emit(_event("warning", turn, message=message))
@@ -230,8 +238,8 @@ class ReaderNodes:
         if look.warning:
             emit(_event("warning", turn, message=look.warning))
         emit(_event("look", turn, view=look.view, region=look.region, measurement=look.measurement))
-        asker = self._asker(task, emit)
-        observation = await self._describe(task, look, describer, asker)
+        asker = self._asker(state, emit)
+        observation = await self._describe(state, look, describer, asker)
         emit(_event("describe", turn, observation=observation))
         return {
             "views": [look.view] if look.view else [],
@@ -276,9 +284,7 @@ class ReaderNodes:
         for offset, (identity, corners) in enumerate(boxes):
             image = overview.image
             box = _person_box(corners, self._resources.loupe(state["study_id"]).study, image)
-            region = Region(
-                id=identity or f"R{number}", image=image, box=box, view=overview.index, source="person"
-            )
+            region = Region(id=identity or f"R{number}", image=image, box=box, view=overview.index, source="person")
             number += identity is None
             jobs.append(Job(action=Zoom(view=overview.index, box=box), view=view + offset, region=region))
         excluded = list(dict.fromkeys([*state.get("excluded", []), *said.exclude]))
@@ -323,22 +329,22 @@ class ReaderNodes:
         _emitter(writer)(_event("claims", state["turn"], claims=claims, unparsed=unparsed))
         return {"claims": claims, "statements": statements, "unparsed": unparsed}
 
-    async def verify(self, task: VerifyTask, writer: StreamWriter) -> dict[str, Any]:
+    async def verify(self, state: VerifyTask, writer: StreamWriter) -> dict[str, Any]:
         """One branch a claim: independent checks, one verdict."""
-        emit, claim = _emitter(writer), task["claim"]
+        emit, claim = _emitter(writer), state["claim"]
         verifier = self._resources.verifier or self._resources.vlm
-        asker = None if verifier is None else _Asker(self._resources, task, verifier, emit)
+        asker = None if verifier is None else _Asker(self._resources, state, verifier, emit)
         scene = Scene(
-            loupe=self._resources.loupe(task["study_id"]),
-            views=tuple(task["views"]),
-            regions=tuple(task["regions"]),
-            observations=tuple(task["observations"]),
+            loupe=self._resources.loupe(state["study_id"]),
+            views=tuple(state["views"]),
+            regions=tuple(state["regions"]),
+            observations=tuple(state["observations"]),
             ask=asker.ask if asker else None,
             verifier_model=verifier.model if verifier else "",
             picture=self._resources.picture,
         )
         verdict = await verify_claim(claim, scene, (MeasuredVerifier(), ProbeVerifier()))
-        emit(_event("verdict", task["turn"], claim=claim, verdict=verdict))
+        emit(_event("verdict", state["turn"], claim=claim, verdict=verdict))
         return {"verdicts": [verdict], "spent": asker.spent if asker else Spent()}
 
     # --- revise, answer ---------------------------------------------------------------------------------------------
@@ -369,7 +375,8 @@ class ReaderNodes:
             statements=tuple(state["statements"]),
             study=study_summary(study, _view(state["views"], state["overview"]).image),
             views=tuple(state["views"]), regions=tuple(state.get("regions", [])),
-            observations=tuple(state.get("observations", [])), measurements=tuple(_latest(state.get("measurements", []))),
+            observations=tuple(state.get("observations", [])),
+            measurements=tuple(_latest(state.get("measurements", []))),
             claims=check_claims(state.get("claims", []), verdicts), unparsed=tuple(state.get("unparsed", [])),
             budget={"caps": resources.budget.model_dump(), "spent": spent.model_dump()},
             models=resources.models(), prompts=prompt_hashes(), warnings=tuple(state.get("warnings", [])),
@@ -388,7 +395,7 @@ class ReaderNodes:
         return self._sends(state) or "review"
 
     def after_look(self, state: ReaderState) -> str:
-        """Plan again while there is room for a look; a spent budget needs no further plan. Review's looks go to the draft."""
+        """Plan again while there is room for a look: a spent budget needs no further plan. After a review, draft."""
         if state.get("reviewed"):
             return "draft"
         return "plan" if not self._no_more_looks(state) else "draft"
@@ -400,12 +407,12 @@ class ReaderNodes:
 
     def after_claims(self, state: ReaderState) -> list[Send] | str:
         """Fan out to the checks, one a claim; with nothing claimed, straight to the revision."""
-        shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}  # type: ignore[literal-required]
+        shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
         task = {**shared, "regions": state.get("regions", []), "observations": _kept(state)}
         return [Send("verify", {**task, "claim": claim}) for claim in state.get("claims", [])] or "revise"
 
     def _sends(self, state: ReaderState) -> list[Send]:
-        shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}  # type: ignore[literal-required]
+        shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
         return [Send("look", {**shared, "regions": [], "job": job}) for job in state.get("jobs", [])]
 
     # --- shared -----------------------------------------------------------------------------------------------------

@@ -108,10 +108,14 @@ def _check_slice(action: Slice, scene: PlanScene) -> None:
         raise ActionRejected(f"series {action.series} has {len(series[action.series].images)} images, counted from 0")
 
 
-def _check_repeat(action: Zoom | Segment | Crop | SetWindow, view: View, scene: PlanScene, taken: Sequence[Action]) -> None:
+def _check_repeat(
+    action: Zoom | Segment | Crop | SetWindow, view: View, scene: PlanScene, taken: Sequence[Action]
+) -> None:
     """The same crop may be looked at `repeats` times: over 0.95 of overlap on the same image is the same crop."""
     again = sum(1 for other in taken if other == action)
     if isinstance(action, Zoom):
-        again += sum(1 for v in scene.views if v.kind == "zoom" and v.image == view.image and v.box.iou(action.box) > 0.95)
+        again += sum(
+            1 for v in scene.views if v.kind == "zoom" and v.image == view.image and v.box.iou(action.box) > 0.95
+        )
     if again >= scene.repeats:
         raise ActionRejected("that was looked at already; look elsewhere, or answer")

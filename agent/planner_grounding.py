@@ -26,6 +26,7 @@ class GroundingPlanner:
     name = "grounding"
 
     async def __call__(self, scene: PlanScene) -> Plan:
+        """The next looks."""
         assert scene.ask is not None and scene.profile is not None  # chosen only where there is a VLM
         template = prompt("plan_grounding")
         ask = template.render(

@@ -16,6 +16,7 @@ class PolicyPlanner:
     name = "policy"
 
     async def __call__(self, scene: PlanScene) -> Plan:
+        """The next looks."""
         if not scene.first_round:
             return Plan(done="every region that stands out was looked at")
         seen = {view.region for view in scene.views if view.kind == "crop"}
@@ -25,6 +26,8 @@ class PolicyPlanner:
         )
         new = [r for r in regions if r.id not in seen]
         if not new:
-            return Plan(done="nothing stands out from its surroundings" if not regions else "every region was looked at")
+            return Plan(
+                done="nothing stands out from its surroundings" if not regions else "every region was looked at"
+            )
         actions = tuple(Crop(view=scene.overview.index, region=r.id) for r in new[: scene.looks_left])
         return Plan(actions=actions, regions=tuple(regions))

@@ -90,7 +90,7 @@ def _definition(tool: type[BaseModel]) -> dict[str, Any]:
 
 
 def tool_definitions(*, grey: bool, slices: bool) -> tuple[dict[str, Any], ...]:
-    """OpenAI tool definitions of what can be done with this study: `window` on grey images, `slice` where there are slices."""
+    """OpenAI tool definitions of what this study allows: `window` on grey images, `slice` where there are slices."""
     extra: tuple[type[BaseModel], ...] = (*((window,) if grey else ()), *((slice,) if slices else ()))
     return tuple(_definition(tool) for tool in (*_ALWAYS[:-1], *extra, answer))
 
@@ -111,6 +111,7 @@ class ToolCallingPlanner:
     name = "tools"
 
     async def __call__(self, scene: PlanScene) -> Plan:
+        """The next looks."""
         assert scene.ask is not None and scene.profile is not None  # chosen only where there is a VLM
         template = prompt("plan_tools")
         ask = template.render(
@@ -159,11 +160,12 @@ class ToolCallingPlanner:
 
 
 class AutoPlanner:
-    """Native tool calling, or boxes as JSON where the server turns out to refuse tools (vLLM without a tool parser, say)."""
+    """Native tool calling, or boxes as JSON where the server refuses tools (vLLM without a tool parser, say)."""
 
     name = "tools"
 
     async def __call__(self, scene: PlanScene) -> Plan:
+        """The next looks."""
         try:
             return await ToolCallingPlanner()(scene)
         except EndpointFault as error:

@@ -49,7 +49,7 @@ class Resources:
     """Answers probes; None: the same as `vlm`, and verdicts say so."""
     segmenter: Segmenter | None = None
     planner: PlannerName = "auto"
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
     view_px: int = 512
     """Longest side of a view, pixels."""
     concurrency: int = 8

@@ -82,7 +82,7 @@ def merge_warnings(known: list[str], new: list[str]) -> list[str]:
 
 
 class ReaderState(TypedDict, total=False):
-    """The graph's state. Input: `study` (a path, first turn only), `question`, and optionally `modality` and `image`."""
+    """The graph's state. Input: `study` (a path, first turn only), `question`, optionally `modality` and `image`."""
 
     study: str
     question: str

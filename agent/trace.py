@@ -1,8 +1,8 @@
 """The trace: every step of a question, in order, as JSON lines.
 
-Nodes emit events into LangGraph's custom stream, so that a terminal, a file and an embedding application all see the same
-chain as it grows. A trace holds no pixels, no header of the study and no key; views are named by index and sha-256. It is
-replayable: "call" events carry each request's key and reply, which `ScriptedVLM.from_trace` answers from.
+Nodes emit events into LangGraph's custom stream, so that a terminal, a file and an embedding application all see the
+same chain as it grows. A trace holds no pixels, no header of the study and no key; views are named by index and
+sha-256. It is replayable: "call" events carry each request's key and reply, which `ScriptedVLM.from_trace` uses.
 
     event        data
     open         study: counts, modality, size, spacing; warnings
@@ -79,7 +79,7 @@ class TraceWriter:
 
 
 def read_trace(path: Path) -> list[TraceEvent]:
-    """The events of a trace; a last line cut off by a kill is left out. ValueError when it is no trace of this version."""
+    """The events of a trace; a last line cut off by a kill is left out. ValueError for what is no such trace."""
     lines = path.read_text("utf-8").rstrip("\n").split("\n")  # not splitlines: a reply may hold U+2028
     if not lines[0] or json.loads(lines[0]).get("schema_version") != TRACE_VERSION:
         raise ValueError(f"{path.name} is not a {TRACE_VERSION} file")

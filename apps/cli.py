@@ -40,10 +40,7 @@ def main() -> NoReturn:
         warnings.simplefilter("ignore")
         logging.getLogger().addHandler(logging.NullHandler())
     try:
-        cli.main(standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as ended:
-        code = ended.exit_code
+        code = cli.main(standalone_mode=False) or 0
     except click.ClickException as error:
         code = error.exit_code
         _say(error.format_message())
@@ -111,28 +108,28 @@ def _model_options(command: F) -> F:
 @click.argument("question")
 @_model_options
 @click.option("--json", "as_json", is_flag=True, help="Print answer.json on stdout; progress goes to stderr.")
-def ask(study: Path, question: str, as_json: bool, **flags: Any) -> None:
+def ask(study: Path, question: str, as_json: bool, **flags: Any) -> int:
     """Ask one QUESTION of a STUDY: a DICOM, PNG, JPEG or TIFF file, or a folder."""
     if not question.strip():
         raise UsageError("there is no question")
     settings = _settings(study, flags)
     from medloupe.apps.ask import run_ask
 
-    raise click.exceptions.Exit(run_ask(settings, study, question, as_json=as_json, say=_say))
+    return run_ask(settings, study, question, as_json=as_json, say=_say)
 
 
 @cli.command()
 @click.argument("study", required=False, type=click.Path(path_type=Path))
 @click.option("--session", "run", metavar="ID", help="Resume a session.")
 @_model_options
-def chat(study: Path | None, run: str | None, **flags: Any) -> None:
+def chat(study: Path | None, run: str | None, **flags: Any) -> int:
     """Ask several questions of a STUDY in turn, or go on with a session."""
     if (study is None) == (run is None):
         raise UsageError("give a STUDY to start a session, or --session ID to resume one, and not both")
     settings = _settings(study, flags)
     from medloupe.apps.ask import run_chat
 
-    raise click.exceptions.Exit(run_chat(settings, study, run, say=_say))
+    return run_chat(settings, study, run, say=_say)
 
 
 @cli.command()

@@ -139,6 +139,7 @@ class Session:
                 self._check_study(self.study)
             self.resources: Resources = resources_from(self.settings, store=self.store)
             self._stack.push_async_callback(self.resources.close)
+            self.resources.make_planner()  # a planner that cannot work here is said before anything is looked at
             saver = await self._stack.enter_async_context(open_checkpoints(self.home / "checkpoints.sqlite"))
             self._graph: ReaderGraph = make_graph(self.resources, checkpointer=saver)
             self._trace = self._folders.enter_context(TraceWriter(self.home / "trace.jsonl"))

@@ -1,16 +1,17 @@
 """The reader: ask a question of a study, look closer where it must, check every claim, answer or abstain.
 
-    open -> plan -> look (fan-out, one branch a region) -> plan ... -> draft -> claims -> verify (fan-out) -> revise -> answer
+open -> plan -> look (fan-out, one branch a region) -> plan ... -> draft -> claims -> verify (fan-out) -> revise
+-> answer
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medloupe.agent.checkpoints import open_checkpoints  # first: it sets strict msgpack before langgraph loads
-from langgraph.graph import END, START, StateGraph  # isort: skip
+from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
+from medloupe.agent.checkpoints import open_checkpoints
 from medloupe.agent.nodes import ReaderNodes
 from medloupe.agent.resources import Resources
 from medloupe.agent.state import LookTask, ReaderState, VerifyTask
@@ -33,13 +34,13 @@ def make_graph(
 
     Args:
         resources: models, store, segmenter and budget; by default no model and a store in memory: it measures only.
-        checkpointer: the caller's own; `open_checkpoints(path)` gives a private SQLite one. Needed for sessions of several
-            turns and for `review`.
-        review: stop (LangGraph interrupt) before the draft, so that a person may add, move or exclude regions; resume with
-            `Command(resume={"add": [[x0, y0, x1, y1]], "move": {"R1": [...]}, "exclude": ["R2"]})`.
+        checkpointer: the caller's own; `open_checkpoints(path)` gives a private SQLite one. Needed for sessions of
+            several turns and for `review`.
+        review: stop (LangGraph interrupt) before the draft, so that a person may add, move or exclude regions; resume
+            with `Command(resume={"add": [[x0, y0, x1, y1]], "move": {"R1": [...]}, "exclude": ["R2"]})`.
 
-    Input: `{"study": path, "question": text}`; later turns of a thread need the question only. Output: state with `answer`
-    (an Answer). Stream mode "custom" gives the trace's events as they happen. Raises UserError and ModelError.
+    Input: `{"study": path, "question": text}`; later turns of a thread need the question only. Output: state with
+    `answer` (an Answer). Stream mode "custom" gives the trace's events as they happen. Raises UserError and ModelError.
     """
     resources = resources or Resources()
     nodes = ReaderNodes(resources)

@@ -1,4 +1,6 @@
-"""medloupe looks closer at medical images and checks every claim before it answers. Research use only, not for diagnosis.
+"""medloupe looks closer at medical images and checks every claim before it answers.
+
+Research use only, not for diagnosis.
 
     from medloupe import Resources, make_graph
 
@@ -11,10 +13,14 @@ Names are loaded on first use, so that `import medloupe` is light.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Read by langgraph when it loads, so it must stand before: without it, bytes in a checkpoint can call a class.
+os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")
 
 if TYPE_CHECKING:
     from medloupe.agent.budget import Budget

@@ -84,9 +84,7 @@ class BoundingBox(Frozen):
 
     def snap(self) -> BoundingBox:
         """The smallest box of whole pixels that covers this one."""
-        return BoundingBox(
-            x0=math.floor(self.x0), y0=math.floor(self.y0), x1=math.ceil(self.x1), y1=math.ceil(self.y1)
-        )
+        return BoundingBox(x0=math.floor(self.x0), y0=math.floor(self.y0), x1=math.ceil(self.x1), y1=math.ceil(self.y1))
 
     def grow(self, sides: float = 1.0, minimum: float = 48.0) -> BoundingBox:
         """Grown by `sides` box-sizes on each side and to at least `minimum` pixels a side (the focal crop)."""
@@ -107,7 +105,7 @@ class BoundingBox(Frozen):
 
 
 class Mask(Frozen):
-    """A region of one image, run-length coded as COCO's uncompressed RLE: column-major, starting with a run of zeros."""
+    """A region of one image, run-length coded as COCO's uncompressed RLE: column-major, first a run of zeros."""
 
     height: int = Field(gt=0)
     """Rows of the full image."""

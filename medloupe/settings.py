@@ -207,10 +207,9 @@ def refuse_tracing(environment: Mapping[str, str] | None = None) -> None:
 
 
 def _in_study(folder: Path, study: Path) -> bool:
-    """Whether a folder is the study's, or lies in it."""
-    place = study.resolve()
-    root = place if place.is_dir() else place.parent
-    return folder.resolve().is_relative_to(root)
+    """Whether a folder is the study's: the one that a file lies in, or a folder given as study and all below it."""
+    place, folder = study.resolve(), folder.resolve()
+    return folder.is_relative_to(place) if place.is_dir() else folder == place.parent
 
 
 def _read(file: Path) -> dict[str, Any]:

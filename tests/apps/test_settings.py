@@ -49,7 +49,7 @@ def test_flags_go_before_environment_before_here_before_the_users_file(
 
 
 @pytest.mark.parametrize("where", ["folder", "file", "parent"])
-def test_a_studys_folder_never_configures(where: str, clean_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_studys_folder_never_configures(where: str, clean_place: Path) -> None:
     (clean_place / "medloupe.toml").write_text("max_looks = 2")
     (clean_place / "slice.dcm").touch()
     (clean_place / "inner").mkdir()
@@ -57,7 +57,9 @@ def test_a_studys_folder_never_configures(where: str, clean_place: Path, monkeyp
     assert load_settings().max_looks == 2
     assert load_settings(study=study).max_looks == Settings().max_looks
     assert config_files(study).left_out == clean_place / "medloupe.toml"
-    assert load_settings(study=clean_place / "inner").max_looks == 2
+    (clean_place.parent / "above.dcm").touch()
+    for elsewhere in (clean_place / "inner", clean_place.parent / "above.dcm"):
+        assert load_settings(study=elsewhere).max_looks == 2
 
 
 def test_a_symbolic_link_does_not_make_the_studys_folder_another(clean_place: Path, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_an_element_that_runs_past_the_end_of_the_file(ct: Ct, save: Save, store
     ("tags", "code"),
     [
         ({"Rows": 65535, "Columns": 65535}, "too-large"),
+        ({"Rows": 10_000, "Columns": 10_000}, "too-large"),
         ({"Rows": 7}, "truncated"),
         ({"Rows": 0}, "bad-header"),
         ({"NumberOfFrames": 2}, "truncated"),
@@ -170,7 +171,10 @@ def test_fewer_compressed_frames_than_declared(real: Callable[[str], Path], tmp_
         )
     )
     assert path.read_bytes() != whole
-    assert refused(path, store).code == "truncated"
+    error = refused(path, store)
+    assert error.code == "truncated"
+    assert "than the header declares" in error.reason, "counted, before anything is decoded"
+    assert "decoded" not in error.reason
 
 
 def test_a_deflate_bomb_is_refused_before_it_is_inflated(

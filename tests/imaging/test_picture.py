@@ -107,6 +107,16 @@ def test_pictures_of_a_folder_are_series_of_their_own(tmp_path: Path, store: Mem
     assert int(store.get(study.images[0].digest)[0, 0]) == ord("a")
 
 
+def test_pictures_that_swap_names_are_the_same_study(tmp_path: Path, store: MemoryStore) -> None:
+    for name, shift in (("a.png", 0), ("b.png", 9)):
+        PIL.Image.fromarray(GREY + shift).save(tmp_path / name)
+    first = load_study(tmp_path, store)
+    (tmp_path / "a.png").rename(tmp_path / "c.png")  # now the last
+    again = load_study(tmp_path, store)
+    assert again.images[0].digest == first.images[1].digest
+    assert again.id == first.id
+
+
 def test_content_decides_and_the_name_is_told(tmp_path: Path, store: MemoryStore) -> None:
     PIL.Image.fromarray(GREY).save(tmp_path / "ct.dcm", format="PNG")
     study = load_study(tmp_path / "ct.dcm", store, modality="US")

@@ -80,6 +80,12 @@ def test_the_disk_is_private_and_survives_the_process(tmp_path: Path, real: Call
     assert np.array_equal(reopened.get(study.images[0].digest), store.get(study.images[0].digest))
 
 
+def test_a_folder_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "pixels").mkdir(mode=0o755)
+    DiskStore(tmp_path / "pixels")
+    assert stat.S_IMODE((tmp_path / "pixels").stat().st_mode) == 0o700
+
+
 def test_a_file_that_was_changed_is_absent(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     digest, png = store.put(np.zeros((2, 2), np.int16)), store.put_png(b"png")

@@ -28,7 +28,8 @@ def _value(measurement: Measurement, name: str) -> float | str:
 def ct() -> Measurement:
     """A disc of 60 HU, 40 px across, in fat of -100 HU; pixels of 0.5 mm; at column 80, row 128 of 256."""
     mask = disc((256, 256), (80, 128), 20)
-    values = XX(0, 5, mask.shape).astype(np.int16)
+    noise = np.random.default_rng(1).normal(0, 5, mask.shape)
+    values = np.round(np.where(mask, 60, -100) + noise).astype(np.int16)
     spacing = Spacing(row_mm=0.5, column_mm=0.5, source="PixelSpacing")
     image = image_of(values, values="HU", modality="CT", spacing=spacing, patient_orientation=("L", "P"))
     return measure_region(values, image, mask, region_id="R1", segmenter="given", quality=0.9)

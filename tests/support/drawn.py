@@ -1,8 +1,17 @@
 """Drawn outlines whose sizes are known exactly."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from medloupe.types import BoolArray, Image
+from medloupe.types import BoolArray, BoundingBox, Claim, Image, Region
+
+LESION = Region(id="R1", image=0, box=BoundingBox(x0=55, y0=74, x1=107, y1=127), view=0)
+"""A loose box round the disc of the CT in tests/verify."""
+CALCIFIED = Region(id="R2", image=0, box=BoundingBox(x0=148, y0=158, x1=212, y1=202), view=0)
+"""A loose box round its ellipse."""
+
+Say = Callable[..., Claim]
 
 
 def ellipse(

@@ -158,9 +158,9 @@ def half_height(grey: Real, seed: tuple[int, int], sigma: float, bright: bool) -
 
 
 def ring_contrast(grey: Real, mask: BoolArray, body: BoolArray) -> tuple[float, float]:
-    """(contrast, effect): mean inside minus mean of a ring as wide as half the mask's radius, and that over their spread.
+    """(contrast, effect): mean inside minus mean of a ring round it, and that over their spread.
 
-    The ring lies in the body; (0, 0) where a fifth of it or less does.
+    The ring is as wide as half the radius of the mask, and lies in the body; (0, 0) where a fifth of it or less does.
     """
     width = max(int(0.5 * math.sqrt(mask.sum() / math.pi)), 3)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
@@ -221,7 +221,7 @@ def _chance(stack: Real, body: BoolArray) -> Real:
 
 
 def _places(plane: Real, body: BoolArray) -> float:
-    """How many independent places a field has: for a Gaussian one, its area x (mean squared gradient / variance) / 2 pi."""
+    """How many independent places a Gaussian field has: area x (mean squared gradient / variance) / 2 pi."""
     inner = body[1:, 1:]
     down, across = plane[1:, 1:] - plane[:-1, 1:], plane[1:, 1:] - plane[1:, :-1]
     variance = float(plane[body].var())

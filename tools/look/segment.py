@@ -124,9 +124,7 @@ class Outliner:
             mask = threshold_mask(as_grey(self.picture(image, window, crop)), box)
             return None if mask is None else Segmentation(mask, 0.0)
         key = (image.digest, image.inverted, window, crop)
-        embedding = self._embeddings.get(
-            key, lambda: segmenter.set_image(as_rgb(self.picture(image, window, crop)))
-        )
+        embedding = self._embeddings.get(key, lambda: segmenter.set_image(as_rgb(self.picture(image, window, crop))))
         return segmenter.predict(embedding, box=box, points=points)
 
     def _box_round(self, image: Image, window: Window | None, points: Sequence[Point]) -> BoundingBox | None:

@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
     reason: str
     measured: bool | float | str | None = None
     unit: str = ""
-    numbers: dict[str, float] = {}  # noqa: RUF012 - never changed
+    numbers: dict[str, float] = {}
     rests_on_describer: bool = False
     """What was compared with came from the describer, not from the pixels."""
 
@@ -171,16 +171,20 @@ def check_shape(stated: str, measurement: Measurement, *, weak: bool) -> Outcome
     )  # fmt: skip
     if found is None or aspect is None or solidity is None:
         return Outcome("undetermined", "the outline has no shape to speak of")
-    by_aspect, by_solidity = (threshold("shape", n) * _band(weak) for n in ("aspect_band", "solidity_band"))
-    words = {shape_word(aspect + a, solidity + s) for a in (-by_aspect, by_aspect) for s in (-by_solidity, by_solidity)}
-    words.add(str(found.value))
+    bands = [(threshold("shape", n) * _band(weak)) for n in ("aspect_band", "solidity_band")]
+    words = _shape_words(aspect, solidity, *bands)
+    wide = _shape_words(aspect, solidity, *(2 * band for band in bands))
     near = {n for word in words for n in _entry("shape", word)["near"]}
     numbers = {"aspect": aspect, "solidity": solidity}
     reason = f"width to length is {aspect:.2f} and solidity {solidity:.2f}, which is {found.value}"
-    verdict: VerdictValue = (
-        "supported" if words == {stated} else "undetermined" if stated in words | near else "refuted"
-    )
+    verdict: VerdictValue = "supported" if words == {stated} else "undetermined" if stated in wide | near else "refuted"
     return Outcome(verdict, reason, found.value, numbers=numbers)
+
+
+def _shape_words(aspect: float, solidity: float, aspect_band: float, solidity_band: float) -> set[str]:
+    """Every word that an outline could have with its numbers off by as much."""
+    offs = [(a, s) for a in (-aspect_band, 0.0, aspect_band) for s in (-solidity_band, 0.0, solidity_band)]
+    return {shape_word(aspect + a, solidity + s) for a, s in offs}
 
 
 def _flip(verdict: VerdictValue) -> VerdictValue:

@@ -153,8 +153,8 @@ def _what(span: Span, unit: str, sentence: str) -> str:
         if re.match(rf"\s*{pattern(spelled)}", after, re.IGNORECASE):
             return str(name)
     named = [
-        (match.start(1), str(name))
+        (match.end(1), -match.start(1), str(name))
         for name, spelled in language("lengths_before").items()
         for match in re.finditer(rf"({pattern(spelled)})(?:\W+[^\W\d]+){{0,6}}\W*$", before, re.IGNORECASE)
     ]
-    return max(named)[1] if named else "long_axis"
+    return max(named)[2] if named else "long_axis"

@@ -17,6 +17,9 @@ Span = tuple[int, int]
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "‐": "-", "‑": "-", "–": "-", "−": "-", "—": ",", "\u00a0": " "})
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"'(A-Z0-9])|[\n;]+")
 _BULLET = re.compile(r"^\s*(?:[-*•]\s+|\d+[.)]\s+)")
+_LONG = 600
+_PIECE = re.compile(r"\s*(.{1,600}(?:\s|$)|.{600})", re.DOTALL)
+"""A sentence longer than anyone writes is read piece by piece, so that nonsense costs no more than its length."""
 _WORD = re.compile(r"[^\W\d_][\w'-]*|\d+(?:[.,]\d+)?")
 
 
@@ -46,8 +49,8 @@ def sentences(text: str) -> Iterator[str]:
     """The sentences of a text, list markers removed."""
     for part in _SENTENCE.split(plain(text)):
         sentence = _BULLET.sub("", part).strip()
-        if sentence:
-            yield sentence
+        pieces = [sentence] if len(sentence) <= _LONG else _PIECE.findall(sentence)
+        yield from (piece.strip() for piece in pieces if piece.strip())
 
 
 def pattern(spellings: Iterable[str], *, before: str = r"(?<!\w)") -> str:
@@ -130,5 +133,5 @@ def words(sentence: str, taken: Iterable[Span] = ()) -> list[str]:
     return [
         m[0]
         for m in _WORD.finditer(sentence)
-        if not overlaps(m.span(), busy) and not {normalise(m[0]), m[0].casefold()} & plain_words
+        if not overlaps(m.span(), busy) and not set(normalise(m[0]).split()) <= plain_words
     ]

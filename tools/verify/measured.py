@@ -189,7 +189,7 @@ def _edge_share(mask: BoolArray, box: BoundingBox) -> float:
 def _compare(claim: Claim, scene: Scene, looked: _Looked, image: Image) -> Outcome:
     """The check of the claim's attribute; a denied word turns the outcome round."""
     weak, value = bool(looked.weak), claim.value
-    assert not isinstance(value, bool)  # noqa: S101 - measurable() has seen to it
+    assert not isinstance(value, bool)
     word = str(value).removeprefix(DENIED)
     if claim.attribute in ("long_axis", "short_axis", "area"):
         return _size(claim, value, looked, image)

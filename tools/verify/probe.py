@@ -71,7 +71,7 @@ def twin(claim: Claim) -> Claim | None:
             return claim.model_copy(update={"value": value.removeprefix(DENIED)})
         if canonical_value(claim.attribute, value) == value:
             return claim.model_copy(update={"value": entry["values"][value]["twin"]})
-    limits = bounds(value)
+    limits = bounds(value, whole=entry["kind"] == "count")
     return None if limits is None else claim.model_copy(update={"value": _other_number(claim, *limits)})
 
 
@@ -110,7 +110,7 @@ def _turned(claim: Claim, view: View) -> bool:
 
 def _request(claim: Claim, view: View, scene: Scene) -> VLMRequest:
     """System text, then the picture, then the question: all but the question is the same for claim and twin."""
-    assert scene.picture is not None  # noqa: S101 - the caller has seen to it
+    assert scene.picture is not None
     template = prompt("probe")
     system, question = template.render(statement=claim.sentence()).split("\n---\n", maxsplit=1)
     return VLMRequest(
@@ -122,7 +122,7 @@ def _request(claim: Claim, view: View, scene: Scene) -> VLMRequest:
 
 
 async def _ask(request: VLMRequest, scene: Scene) -> _Answer:
-    assert scene.ask is not None  # noqa: S101 - the caller has seen to it
+    assert scene.ask is not None
     try:
         reply: VLMReply = await scene.ask(request)
     except ModelError as error:
