@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from medloupe.agent.state import Draft, Drafted, StatedClaim
@@ -9,6 +10,9 @@ from medloupe.tools.verify import claims_from_attributes, claims_from_text
 from medloupe.types import Claim, Region, Statement, Study, View
 
 __all__ = ["claims_of"]
+
+_OUR_NAME = re.compile(r"[RV]\d+")
+"""Regions and views are named in statements; their names claim nothing."""
 
 
 def claims_of(
@@ -22,7 +26,7 @@ def claims_of(
     for number, sentence in enumerate(draft.sentences, start=1):
         found, words = scene.claims(sentence, first_id=len(claims) + 1)
         claims += found
-        unparsed += words
+        unparsed += [word for word in words if not _OUR_NAME.fullmatch(word)]
         statements.append(
             Statement(id=f"S{number}", text=sentence.text, views=sentence.views, claims=tuple(c.id for c in found))
         )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medloupe.agent.describe import measured_sentence
 from medloupe.agent.state import Draft, Drafted, StatedClaim
 from medloupe.prompts import knowledge
 from medloupe.types import Observation, StatedAttribute
@@ -86,31 +87,24 @@ def _value(observation: Observation, attribute: str) -> bool | float | str | Non
     return next((a.value for a in observation.attributes if a.attribute == attribute), None)
 
 
-_USUAL = ("intensity", "long_axis", "site")
-"""What is said of a region whatever was asked: how it stands out, how large it is and where."""
+_USUAL = ("site", "intensity", "long_axis")
+"""What is said of a region whatever was asked: where it lies, how it stands out and how large it is."""
 
 
 def _sentence(observation: Observation, reading: QuestionReading) -> Drafted:
-    wanted = (*_USUAL, *(name for name in reading.attributes if name not in _USUAL))
-    stated = [a for name in wanted for a in observation.attributes if a.attribute == name]
-    words = knowledge("measured_sentences")
-    clauses = [words["answer_clauses"][a.attribute].format(value=_words(a), unit=a.unit) for a in stated]
+    wanted = {*_USUAL, *reading.attributes, *(("side",) if "site" in reading.attributes else ())}
+    stated = [a for a in observation.attributes if a.attribute in wanted]
     return Drafted(
-        text=f"{words['answer_subject'].format(region=observation.region)} {', '.join(clauses)}.",
+        text=measured_sentence(observation.region or "A region", stated),
         views=(observation.view,),
         stated=tuple(StatedClaim(stated=a, view=observation.view) for a in stated),
     )
 
 
-def _words(stated: StatedAttribute) -> str:
-    return f"{stated.value:.3g}" if isinstance(stated.value, float) else str(stated.value)
-
-
 def _count(chosen: list[Observation]) -> Drafted:
-    words = knowledge("measured_sentences")
     count = StatedAttribute(attribute="count", value=float(len(chosen)))
     return Drafted(
-        text=words["answer_count"].format(value=len(chosen)),
+        text=knowledge("measured_sentences")["count"].format(value=len(chosen)),
         views=tuple(o.view for o in chosen),
         stated=(StatedClaim(stated=count),),
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel, Field
 
@@ -120,27 +120,36 @@ class MeasuredDescriber:
 
     async def __call__(self, scene: DescribeScene) -> Observation:
         """One observation."""
-        about = {
-            "id": f"O{scene.view.index}",
-            "view": scene.view.index,
-            "region": scene.view.region,
-            "describer": self.name,
-        }
+        view = scene.view
+        about = {"id": f"O{view.index}", "view": view.index, "region": view.region, "describer": self.name}
         if scene.measurement is None:
             return Observation(**about, fault="there is no outlined region to measure in this view")
         words = knowledge("measured_sentences")
         stated = tuple(
-            StatedAttribute(attribute=name, value=quantity.value, unit=quantity.unit)
-            for name in words["attributes"]
+            StatedAttribute(attribute=name, value=_rounded(quantity.value), unit=quantity.unit)
+            for name in (*words["where"], *words["what"])
             if (quantity := scene.measurement.get(name)) is not None
         )
-        text = " ".join(filter(None, (_clause(words["clauses"], a) for a in stated)))
-        return Observation(**about, text=f"{words['subject']} {text}.", attributes=stated)
+        return Observation(**about, text=measured_sentence(words["subject"], stated), attributes=stated)
 
 
-def _clause(clauses: dict[str, str], stated: StatedAttribute) -> str:
-    template = clauses.get(stated.attribute)
-    if template is None:
-        return ""
-    value = f"{stated.value:.3g}" if isinstance(stated.value, float) else str(stated.value)
-    return template.format(value=value, unit=stated.unit)
+def _rounded(value: float | str) -> float | str:
+    """Three significant digits: more than any of these measurements is good for."""
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def measured_sentence(subject: str, stated: Sequence[StatedAttribute]) -> str:
+    """Measured attributes as one sentence, by prompts/knowledge/measured_sentences.yaml."""
+    words = knowledge("measured_sentences")
+    where, what = (
+        [_phrase(words, a) for name in words[group] for a in stated if a.attribute == name]
+        for group in ("where", "what")
+    )
+    return f"{', '.join([subject, *where])}{': ' if what else ''}{', '.join(what)}."
+
+
+def _phrase(words: dict[str, Any], stated: StatedAttribute) -> str:
+    phrases: dict[str, str] = words["phrases"].get(stated.attribute, {})
+    value = f"{stated.value:g}" if isinstance(stated.value, float) else str(stated.value)
+    clause: str = words["clauses"].get(stated.attribute, "{value} {unit}")
+    return phrases.get(value, clause.format(value=value, unit=stated.unit).strip())

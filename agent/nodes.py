@@ -36,7 +36,7 @@ from medloupe.errors import ActionRejected, UsageError
 from medloupe.models.vlm.base import VLM, Message, VLMReply, VLMRequest
 from medloupe.tools.imaging import load_study
 from medloupe.tools.look.actions import Action, Crop, Segment, Zoom
-from medloupe.tools.verify import MeasuredVerifier, ProbeVerifier, Scene, verify_claim
+from medloupe.tools.verify import Scene, verify_claim
 from medloupe.types import Answer, BoundingBox, Measurement, Observation, Region, Study, View
 
 __all__ = ["ReaderNodes"]
@@ -343,7 +343,7 @@ class ReaderNodes:
             verifier_model=verifier.model if verifier else "",
             picture=self._resources.picture,
         )
-        verdict = await verify_claim(claim, scene, (MeasuredVerifier(), ProbeVerifier()))
+        verdict = await verify_claim(claim, scene, self._resources.verifiers)
         emit(_event("verdict", state["turn"], claim=claim, verdict=verdict))
         return {"verdicts": [verdict], "spent": asker.spent if asker else Spent()}
 

@@ -24,6 +24,7 @@ from medloupe.models.vlm.base import VLM, Picture, VLMReply
 from medloupe.models.vlm.profiles import profile_for
 from medloupe.tools.imaging import ImageStore, MemoryStore
 from medloupe.tools.look import Loupe
+from medloupe.tools.verify import MeasuredVerifier, ProbeVerifier, Verifier
 from medloupe.types import View
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Resources:
     """What is missing here, said in every answer."""
 
     def __post_init__(self) -> None:
+        self.verifiers: tuple[Verifier, ...] = (MeasuredVerifier(), ProbeVerifier())
         self._loupes: OrderedDict[str, Loupe] = OrderedDict()
         self._replies: OrderedDict[str, dict[str, asyncio.Future[VLMReply]]] = OrderedDict()
         self._calls: OrderedDict[tuple[str, int], Calls] = OrderedDict()

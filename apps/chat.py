@@ -15,6 +15,7 @@ from medloupe.apps import wording
 from medloupe.apps.session import Session
 from medloupe.apps.terminal import Terminal, regions_table, why
 from medloupe.errors import MedloupeError, UsageError
+from medloupe.types import RESEARCH_LABEL
 
 __all__ = ["Chat"]
 
@@ -44,7 +45,7 @@ class Chat:
 
     def run(self) -> int:
         """Until /quit or the end of the input; KeyboardInterrupt at the prompt is the caller's."""
-        self._terminal.line(f"session {self._session.run}. Ask, or /help. {self._label()}")
+        self._terminal.line(f"session {self._session.run}. Ask, or /help. {RESEARCH_LABEL}")
         code = 0
         while (line := self._read()) is not None:
             text = line.strip()
@@ -124,9 +125,3 @@ class Chat:
                 return None
         line = sys.stdin.readline()
         return line or None
-
-    @staticmethod
-    def _label() -> str:
-        from medloupe.types import RESEARCH_LABEL
-
-        return RESEARCH_LABEL

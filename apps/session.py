@@ -167,7 +167,7 @@ class Session:
             "recursion_limit": self.resources.budget.recursion_limit(),
         }
         answer: Answer | None = None
-        stream = self._graph.astream(inputs, config=config, stream_mode="custom", durability="sync")  # type: ignore[arg-type,call-overload] # TypedDicts of langgraph
+        stream = self._graph.astream(inputs, config=config, stream_mode="custom", durability="sync")  # type: ignore[call-overload] # TypedDicts of langgraph
         async for chunk in stream:
             event = TraceEvent.model_validate(chunk)
             self._opened = True

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -22,6 +21,8 @@ from medloupe.types import Answer, CheckedClaim, Claim, Observation, Region, Ver
 
 __all__ = ["Terminal", "regions_table", "why"]
 
+_LABEL = 9
+"""Columns that a line's label takes."""
 _STYLES = {"good": "green", "bad": "red", "open": "yellow", "changed": "blue", "plain": "dim"}
 
 
@@ -67,7 +68,7 @@ class Terminal:
             case "verdict":
                 self._verdict(Claim.model_validate(data["claim"]), Verdict.model_validate(data["verdict"]))
             case "warning":
-                self.line(_labelled("warning", str(data["message"]), "yellow"))
+                self.row("warning", str(data["message"]), "yellow")
             case "call":
                 self._calls += 1
         if self._progress:
@@ -85,35 +86,43 @@ class Terminal:
                 Panel(text, title="Answer", title_align="left", subtitle=outcome, subtitle_align="left")
             )
         else:
-            self.line(Text(f"answer   {wording.one_line(answer.answer)}"))
-            self.line(Text(f"         {outcome}"))
+            self.row("answer", answer.answer)
+            self.row("", outcome)
         for warning in answer.warnings:
-            self.line(_labelled("warning", warning, "yellow"))
+            self.row("warning", warning, "yellow")
         spent = ", ".join(f"{name} {used}" for name, used in wording.budget_words(answer.budget))
-        self.line(_labelled("budget", spent, "dim"))
+        self.row("budget", spent, "dim")
         for name, path in files.items():
-            self.line(_labelled(name, str(path), "bold"))
-        self.line(Text(answer.label, style="bold"))
+            self.row(name, str(path), "bold")
+        self.line(answer.label, "bold")
 
-    def line(self, text: Text | str, indent: int = 0) -> None:
-        """One line of ours. Off a terminal it is not wrapped, so that it stays one line in a file."""
-        shown = Text(text) if isinstance(text, str) else text
+    def line(self, text: str, style: str = "") -> None:
+        """One line of ours."""
+        self._console.print(Text(text, style), soft_wrap=not self._console.is_terminal)
+
+    def row(self, label: str, content: Text | str, style: str = "bold") -> None:
+        """A labelled line; on a terminal it wraps beside its label, elsewhere it stays one line of a file."""
+        text = content if isinstance(content, Text) else Text(wording.one_line(content))
         if self._console.is_terminal:
-            self._console.print(Padding(shown, (0, 0, 0, indent)))
+            grid = Table.grid()
+            grid.add_column(width=_LABEL)
+            grid.add_column(overflow="fold")
+            grid.add_row(Text(label, style), text)
+            self._console.print(grid)
         else:
-            self._console.print(Text(" " * indent) + shown, soft_wrap=True)
+            self._console.print(Text.assemble((f"{label:<{_LABEL}}", style), text), soft_wrap=True)
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
     def _open(self, data: Mapping[str, Any]) -> None:
         facts = wording.study_words(data["study"])
-        self.line(_labelled("study", " · ".join(f"{name} {value}" for name, value in facts), "bold"))
+        self.row("study", " · ".join(f"{name} {value}" for name, value in facts), "bold")
 
     def _plan(self, data: Mapping[str, Any]) -> None:
         words = (
             "; ".join(_action_words(action) for action in data["actions"]) or f"enough: {data.get('reason') or 'done'}"
         )
-        self.line(_labelled("plan", f"{data['planner']}: {words}", "bold"))
+        self.row("plan", f"{data['planner']}: {words}", "bold")
 
     def _look(self, data: Mapping[str, Any]) -> None:
         if data.get("view") is None:
@@ -124,21 +133,21 @@ class Terminal:
         words = f"{wording.view_words(view)}, {wording.view_size(view)}"
         if region and region.predicted_iou is not None:
             words += f", outline rated {region.predicted_iou:.2f}"
-        self.line(_labelled("look", words, "cyan"))
+        self.row("look", words, "cyan")
 
     def _describe(self, observation: Observation) -> None:
-        said = Text(f"V{observation.view}: ", style="dim")
+        said = Text.assemble((f"V{observation.view}: ", "dim"))
         if observation.fault:
             said.append(f"no description ({wording.one_line(observation.fault)})", style="yellow")
         else:
-            said.append(wording.one_line(observation.text), style="none")
-        self.line(said, indent=9)
+            said.append(wording.one_line(observation.text))
+        self.row("", said)
 
     def _verdict(self, claim: Claim, verdict: Verdict) -> None:
         line = self._mark(verdict.verdict)
         line.append(f"{claim.id} {wording.claim_words(claim)}")
         line.append(f"  {wording.one_line(verdict.reason)}", style="dim")
-        self.line(_labelled("check", line, "magenta"))
+        self.row("check", line, "magenta")
 
     def _statements(self, answer: Answer) -> None:
         """What was corrected or left out, before the answer that does not say it."""
@@ -150,13 +159,13 @@ class Terminal:
             if statement.status == "corrected":
                 line.append(f"  now: {wording.one_line(statement.text)}")
             line.append(f"  {wording.one_line(statement.reason)}", style="dim")
-            self.line(_labelled("revise", line, "magenta"))
+            self.row("revise", line, "magenta")
 
     def _mark(self, status: str) -> Text:
         """Symbol, word and colour."""
         mark = wording.MARKS[status]
         symbol = mark.symbol if _can_show(self._console, mark.symbol) else mark.ascii
-        return Text(f"{symbol} {mark.word:<12} ", style=_STYLES[mark.tone])
+        return Text.assemble((f"{symbol} {mark.word:<12} ", _STYLES[mark.tone]))
 
     def _used(self) -> str:
         return f"looks {self._looks}/{self._caps.looks} · calls {self._calls}/{self._caps.calls}"
@@ -211,13 +220,6 @@ def _long_axis(answer: Answer, region: str | None) -> str:
     measurement = next((m for m in reversed(answer.measurements) if m.region == region), None)
     axis = measurement.get("long_axis") if measurement else None
     return wording.amount(axis.value, axis.unit) if axis else ""
-
-
-def _labelled(label: str, content: Text | str, style: str) -> Text:
-    line = Text(f"{label:<8} ", style=style)
-    return (
-        line.append_text(content) if isinstance(content, Text) else line.append(wording.one_line(content), style="none")
-    )
 
 
 def _action_words(action: Mapping[str, Any]) -> str:

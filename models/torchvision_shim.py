@@ -89,7 +89,7 @@ def _declare_operators() -> None:
 
 def _hide_from_transformers() -> None:
     with _not_installed("torchvision"):
-        import_utils = importlib.import_module("transformers.utils.import_utils")
+        import_utils: Any = importlib.import_module("transformers.utils.import_utils")
     ask = import_utils._is_package_available
 
     def without_torchvision(pkg_name: str, return_version: bool = False) -> tuple[bool, str | None]:

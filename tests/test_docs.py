@@ -83,7 +83,7 @@ def here(tmp_path: Path) -> Path:
 
 
 def run(command: list[str], here: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=100, check=False)  # noqa: S603
+    ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
     return ended
 
@@ -115,7 +115,7 @@ def test_blocks_that_are_not_executed_are_few_and_name_real_make_targets() -> No
             assert line.startswith(("make ", "pip install "))
             if line.startswith("make "):
                 command = ["bash", "-c", line.replace("make ", "make -n -o .venv/ready ", 1)]
-                subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603
+                subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
 
 def test_the_embedding_example_has_at_most_twenty_lines() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,10 @@ def state_dict(torch: Any, source: Path | bytes, what: str) -> dict[str, Any]:
     UsageError, naming `what`, for a file that is no such checkpoint.
     """
     try:
-        loaded = torch.load(
-            io.BytesIO(source) if isinstance(source, bytes) else source, map_location="cpu", weights_only=True
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # an error follows, or nothing
+            file = io.BytesIO(source) if isinstance(source, bytes) else source
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UsageError(f"{what} cannot be read as a file of weights") from error
     for key in ("model", "state_dict"):

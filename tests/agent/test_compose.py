@@ -33,7 +33,7 @@ SEEN = [observation(1, "hyperintense", 20.0), observation(2, "hypointense", 35.0
 )
 def test_the_regions_that_the_question_means_are_stated(question: str, regions: list[str]) -> None:
     draft, _ = compose(question, SEEN)
-    assert [sentence.text.split(":")[0] for sentence in draft.sentences] == regions
+    assert [sentence.text.split(",")[0] for sentence in draft.sentences] == regions
 
 
 def test_a_count_is_stated_and_claimed() -> None:

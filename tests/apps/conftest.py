@@ -70,7 +70,7 @@ def medloupe(here: Path, environment: dict[str, str]) -> Medloupe:
 
     def run(*arguments: object, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "medloupe", *map(str, arguments)]
-        return subprocess.run(  # noqa: S603 - our own command
+        return subprocess.run(
             command, cwd=here, env=environment | variables, input=stdin, capture_output=True, text=True, timeout=60,
             check=False,
         )  # fmt: skip

@@ -144,9 +144,12 @@ def test_usage_errors_are_one_line_and_2(
     assert not (here / "out").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"this is no DICOM", b"\x89PNG\r\n\x1a\n cut"])
-def test_a_file_that_is_no_study_leaves_nothing(content: bytes, here: Path, tmp_path: Path, medloupe: Medloupe) -> None:
-    (here / "bad.dcm").write_bytes(content)
+@pytest.mark.parametrize("content", [b"", b"this is no DICOM", b"\x89PNG\r\n\x1a\n cut", None])
+def test_what_is_no_study_leaves_nothing(content: bytes | None, here: Path, tmp_path: Path, medloupe: Medloupe) -> None:
+    if content is None:
+        (here / "bad.dcm").mkdir()
+    else:
+        (here / "bad.dcm").write_bytes(content)
     ended = medloupe("ask", "bad.dcm", QUESTION, "--json")
     assert ended.returncode == 2
     assert one_line(ended.stderr)
@@ -208,7 +211,7 @@ def test_ctrl_c_is_130_and_keeps_the_trace(
 ) -> None:
     script.plan = [Reply(fault="stall")]
     command = [sys.executable, "-m", "medloupe", "ask", str(disc_ct), QUESTION, *at(endpoint)]
-    process = subprocess.Popen(  # noqa: S603 - our own command
+    process = subprocess.Popen(
         command, cwd=here, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 30
@@ -285,7 +288,7 @@ def test_ctrl_c_in_a_question_stops_that_question_only(
 ) -> None:
     script.plan = [Reply(fault="stall"), ENOUGH]
     command = [sys.executable, "-m", "medloupe", "chat", str(disc_ct), *at(endpoint)]
-    process = subprocess.Popen(  # noqa: S603 - our own command
+    process = subprocess.Popen(
         command,
         cwd=here,
         env=environment,
@@ -308,7 +311,7 @@ def test_ctrl_c_in_a_question_stops_that_question_only(
 
 
 def test_ctrl_c_at_the_prompt_is_130(disc_ct: Path, here: Path, environment: dict[str, str]) -> None:
-    process = subprocess.Popen(  # noqa: S603 - our own command
+    process = subprocess.Popen(
         [sys.executable, "-m", "medloupe", "chat", str(disc_ct)], cwd=here, env=environment | {"PYTHONUNBUFFERED": "1"},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -364,7 +367,7 @@ def test_help_answers_in_under_half_a_second_without_anything_heavy(
         took.append(time.perf_counter() - begin)
     assert statistics.median(took) < 0.5
     code = "import sys; from medloupe.apps import cli; print(*sys.modules)"
-    loaded = subprocess.run(  # noqa: S603
+    loaded = subprocess.run(
         [sys.executable, "-c", code], cwd=here, env=environment, capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"torch", "transformers", "langgraph", "numpy", "pydantic", "rich"} & set(loaded)
@@ -377,19 +380,19 @@ def test_a_bug_of_ours_is_one_line_and_1(here: Path, environment: dict[str, str]
         "import sys; sys.argv = ['medloupe', 'broken']\ncli.main()"
     )
     command = [sys.executable, "-c", code]
-    ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert (
         ended.stderr == "medloupe: internal error: ZeroDivisionError: one two (MEDLOUPE_DEBUG=1 shows the traceback)\n"
     )
     debug = environment | {"MEDLOUPE_DEBUG": "1"}
-    shown = subprocess.run(command, cwd=here, env=debug, capture_output=True, text=True, check=False)  # noqa: S603
+    shown = subprocess.run(command, cwd=here, env=debug, capture_output=True, text=True, check=False)
     assert "Traceback" in shown.stderr
 
 
 def test_a_reader_of_our_output_that_leaves_is_no_error(disc_ct: Path, here: Path, environment: dict[str, str]) -> None:
     command = f"'{sys.executable}' -m medloupe ask '{disc_ct}' '{QUESTION}' --json | head -c 1"
-    ended = subprocess.run(["bash", "-c", command], cwd=here, env=environment, capture_output=True, check=False)  # noqa: S603, S607
+    ended = subprocess.run(["bash", "-c", command], cwd=here, env=environment, capture_output=True, check=False)  # noqa: S607
     assert ended.stdout == b"{"
     assert b"Traceback" not in ended.stderr
     assert b"BrokenPipe" not in ended.stderr

@@ -128,7 +128,8 @@ class Loupe:
     def outline(self, image: int, box: BoundingBox) -> tuple[BoolArray, str, float | None] | None:
         """(full-image mask, segmenter's name or "threshold", predicted IoU) of what a box holds; None for nothing."""
         shown = self.image(image)
-        return self._outliner.outline(shown, shown.window, box=_inside(box, shown))
+        found = self._outliner.outline(shown, shown.window, box=_inside(box, shown))
+        return None if found is None else (found.mask, found.segmenter, found.predicted_iou)
 
     def measure(self, region: Region) -> Measurement:
         """Everything measurable in a region, which is outlined first when it has no mask."""

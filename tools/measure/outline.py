@@ -106,9 +106,9 @@ def _nearest(mask: BoolArray, box: BoundingBox, outer: BoundingBox) -> BoolArray
 def count_objects(grey: Values, box: BoundingBox | None = None) -> int | None:
     """How many separate objects stand out from an even ground (cells, nuclei); None when that is not what is there.
 
-    grey: (rows, columns), any unit. Otsu's threshold; it must explain at least the vocabulary's share of the variance,
-    else there are not two kinds of pixel. The rarer class is the objects. Objects that touch are divided by a watershed
-    on the distance to the ground; those smaller than a tenth of the median are dirt.
+    grey: (rows, columns), any unit. Otsu's threshold parts them from the ground, and the rarer class is the objects. It
+    must explain enough of the variance and leave an even ground (thresholds in the vocabulary). Objects that touch are
+    divided by a watershed on the distance to the ground; those smaller than a tenth of the median are dirt.
     """
     if box is not None:
         whole = box.snap().clip(grey.shape[1], grey.shape[0])
@@ -119,10 +119,11 @@ def count_objects(grey: Values, box: BoundingBox | None = None) -> int | None:
         return None
     above = smooth > threshold_otsu(smooth)
     share = float(above.mean())
-    between = share * (1 - share) * (float(smooth[above].mean()) - float(smooth[~above].mean())) ** 2
-    if between / total < threshold("count", "separability"):
-        return None
+    step = abs(float(smooth[above].mean()) - float(smooth[~above].mean()))
     objects = above if share <= 0.5 else ~above
+    uneven = float(smooth[~objects].std()) > threshold("count", "ground") * step
+    if uneven or share * (1 - share) * step**2 < threshold("count", "separability") * total:
+        return None
     distance = ndimage.distance_transform_edt(ndimage.binary_fill_holes(objects))
     distance = ndimage.gaussian_filter(distance, 1.0)
     apart = max(3, round(0.7 * float(np.median(distance[distance > 0])) * 2))

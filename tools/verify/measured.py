@@ -30,7 +30,7 @@ __all__ = ["MeasuredVerifier"]
 class _Looked(NamedTuple):
     """The verifier's own outline of a region, and what it measured there."""
 
-    mask: BoolArray
+    outline: Mask
     measurement: Measurement
     weak: str
     """Why the outline is not to be trusted far; "" when it is."""
@@ -89,7 +89,7 @@ class MeasuredVerifier:
             return Outcome("undetermined", looked), ()
         outcome = _compare(claim, scene, looked, image)
         reason = outcome.reason + (f" (weak outline: {looked.weak})" if looked.weak else "")
-        own = region.model_copy(update={"mask": Mask.from_array(looked.mask), "source": "claim"})
+        own = region.model_copy(update={"mask": looked.outline, "source": "claim"})
         evidence = Evidence(
             tool="measure", version=_version(), region=own, quantities=looked.measurement.quantities
         )  # fmt: skip
@@ -151,7 +151,9 @@ def _look(loupe: Loupe, region: Region) -> _Looked | str:
     fresh = region.model_copy(update={"mask": Mask.from_array(own), "predicted_iou": quality})
     measurement = loupe.measure(fresh)
     weak, numbers = ("", {}) if name == "given" else _trust(own, name, quality, region.box, given, measurement)
-    return _Looked(own, measurement, weak, numbers)
+    if numbers.get("agreement", 1.0) < threshold("outline", "same_object"):
+        return f"two outlines of the region share only {numbers['agreement']:.0%}: it is open what is meant"
+    return _Looked(fresh.mask or Mask.from_array(own), measurement, weak, numbers)
 
 
 def _trust(
@@ -217,9 +219,9 @@ def _size(claim: Claim, value: float | str, looked: _Looked, image: Image) -> Ou
         return Outcome("undetermined", "the file does not say how large a pixel is")
     pixel_area = (spacing.row_mm * spacing.column_mm if spacing else 1.0) / (per_unit or 1.0) ** (2 / power)
     if claim.attribute == "area":
-        found = float(looked.mask.sum()) * pixel_area
+        found = looked.outline.area * pixel_area
     else:
-        across = feret(looked.mask, spacing)
+        across = feret(looked.outline.to_array(), spacing)
         found = (across.longest if claim.attribute == "long_axis" else across.shortest) / (per_unit or 1.0)
     return _checks.check_size(
         claim.attribute, value, claim.unit, found, pixel_area**0.5, weak=bool(looked.weak)
@@ -227,7 +229,7 @@ def _size(claim: Claim, value: float | str, looked: _Looked, image: Image) -> Ou
 
 
 def _side(stated: str, scene: Scene, looked: _Looked, image: Image) -> Outcome:
-    column, row = centroid(looked.mask)
+    column, row = centroid(looked.outline.to_array())
     found = side_word(image, column, row)
     if stated == "bilateral":
         sides = {side_word(image, *r.box.centre) for r in scene.regions if r.image == image.index}
