@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from medloupe.agent.messages import millimetres, modality_knowledge
 from medloupe.errors import ModelError
 from medloupe.models.vlm.base import Message, Picture, VLMReply, VLMRequest
-from medloupe.models.vlm.schema import parse_json
+from medloupe.models.vlm.schema import json_schema, parse_json
 from medloupe.prompts import knowledge, prompt
 from medloupe.types import Image, Measurement, Observation, Region, StatedAttribute, View
 
@@ -92,7 +92,7 @@ class VLMDescriber:
         request = VLMRequest(
             messages=(*scene.prefix, Message(role="user", parts=(ask, scene.picture(view)))),
             purpose="describe",
-            schema=DescriptionReply.model_json_schema(),
+            schema=json_schema(DescriptionReply),
             schema_name="description",
             prompt=template.sha256,
         )

@@ -12,7 +12,7 @@ from medloupe.agent.messages import Chain
 from medloupe.agent.state import Draft, Drafted, StatedClaim
 from medloupe.errors import ReplyCutOff, ReplyUnreadable
 from medloupe.models.vlm.base import Message, Picture, VLMReply, VLMRequest
-from medloupe.models.vlm.schema import parse_json
+from medloupe.models.vlm.schema import json_schema, parse_json
 from medloupe.prompts import prompt
 from medloupe.types import Observation, View
 
@@ -74,7 +74,7 @@ def _request(scene: DraftScene) -> VLMRequest:
     return VLMRequest(
         messages=(*scene.prefix, Message(role="user", parts=tuple(parts))),
         purpose="draft",
-        schema=DraftReply.model_json_schema(),
+        schema=json_schema(DraftReply),
         schema_name="draft",
         max_tokens=1024,
         prompt=template.sha256,

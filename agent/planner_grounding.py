@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from medloupe.agent.planner import CORRECTIONS, Plan, PlanScene, check_action
 from medloupe.errors import ActionRejected, ReplyUnreadable
 from medloupe.models.vlm.base import Message, VLMRequest
-from medloupe.models.vlm.schema import parse_json
+from medloupe.models.vlm.schema import json_schema, parse_json
 from medloupe.prompts import prompt
 from medloupe.tools.look.actions import Action, Zoom
 
@@ -45,7 +45,7 @@ class GroundingPlanner:
                 VLMRequest(
                     messages=tuple(messages),
                     purpose="plan",
-                    schema=GroundingReply.model_json_schema(),
+                    schema=json_schema(GroundingReply),
                     schema_name="regions",
                     prompt=template.sha256,
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -111,14 +112,9 @@ def headline(answer: Answer) -> str:
     """The outcome in a few words."""
     if answer.abstained:
         return "Abstained"
-    dropped = sum(s.status == "refuted" for s in answer.statements)
-    marked = sum(s.status == "undetermined" for s in answer.statements)
-    words = ["Answered"]
-    if marked:
-        words.append(f"{marked} undetermined")
-    if dropped:
-        words.append(f"{dropped} refuted and left out")
-    return ", ".join(words)
+    counts = Counter(statement.status for statement in answer.statements)
+    words = {"corrected": "corrected", "undetermined": "undetermined", "refuted": "refuted and left out"}
+    return ", ".join(["Answered", *(f"{counts[status]} {said}" for status, said in words.items() if counts[status])])
 
 
 def confidence_words(answer: Answer) -> str:

@@ -34,6 +34,7 @@ from medloupe.evals.bench_script import BOXES
 from medloupe.graphs.reader import make_graph
 from medloupe.models.vlm import EndpointVLM
 from medloupe.models.vlm.loopback import EndpointProcess
+from medloupe.models.vlm.schema import json_schema
 from medloupe.prompts import prompt
 from medloupe.tools.imaging import MemoryStore, cut_view, load_study
 from medloupe.types import BoundingBox, View
@@ -114,7 +115,7 @@ def _text(words: str) -> dict[str, Any]:
 
 
 def _format(name: str, schema: Any) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema.model_json_schema()}}
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": json_schema(schema)}}
 
 
 class Reader:

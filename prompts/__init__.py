@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 __all__ = ["Prompt", "knowledge", "prompt"]
 
@@ -26,7 +26,13 @@ class Prompt:
 
     def render(self, **values: object) -> str:
         """The prompt with its places filled; a missing place is an error."""
-        return _ENVIRONMENT.from_string(self.text).render(**values).strip()
+        return _compiled(self.text).render(**values).strip()
+
+
+@cache
+def _compiled(text: str) -> Template:
+    """Compiling a template takes longer than anything else a request needs from us."""
+    return _ENVIRONMENT.from_string(text)
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from medloupe.errors import ReplyUnreadable
 from medloupe.models.vlm._wire import one_line
 
-__all__ = ["parse_json"]
+__all__ = ["json_schema", "parse_json"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -24,6 +25,12 @@ _LONGEST = 200_000
 """Characters of a reply that are searched."""
 _MOST_STARTS = 200
 """Places in a reply at which JSON is looked for, so that a reply of brackets takes no time."""
+
+
+@cache
+def json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a reply, made once."""
+    return model.model_json_schema()
 
 
 def parse_json(reply_text: str, schema_model: type[M]) -> M:

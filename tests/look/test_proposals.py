@@ -81,7 +81,7 @@ def test_the_border_the_letterbox_and_lettering_are_not_proposed(disc):
 def test_air_and_letterbox_are_not_body_but_a_slide_full_of_cells_is():
     body = np.full((300, 400), 110, np.uint8)
     framed = cv2.copyMakeBorder(body, 40, 40, 60, 60, cv2.BORDER_CONSTANT, value=0)
-    assert body_mask(framed).sum() == pytest.approx(body.size, rel=0.02)
+    assert body_mask(framed).sum() == pytest.approx(body.size, rel=0.03), "to within the reach of the flatness test"
     slide = np.full((300, 400), 220, np.uint8)
     for x in range(40, 400, 80):
         cv2.circle(slide, (x, 150), 15, 90, -1)

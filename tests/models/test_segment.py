@@ -101,5 +101,7 @@ def test_other_weights_than_the_known_are_refused(monkeypatch):
 
 
 def test_asking_what_there_is_imports_no_torch():
-    code = "import sys; from medloupe.models.segment import available_segmenters as a; a(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from medloupe.models.segment import available_segmenters as a; a(); print('torch' in sys.modules)"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"  # noqa: S603

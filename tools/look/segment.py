@@ -20,6 +20,7 @@ import numpy.typing as npt
 from medloupe.models.segment import Embedding, RGBArray, Segmentation, Segmenter
 from medloupe.tools.imaging import ImageStore, render
 from medloupe.tools.look.saliency import thing_at
+from medloupe.tools.measure import threshold_mask
 from medloupe.types import BoolArray, BoundingBox, Image, Window
 
 __all__ = ["GROW", "MINIMUM", "Outline", "Outliner", "as_grey", "as_rgb", "focal_box", "keep_component"]
@@ -115,16 +116,16 @@ class Outliner:
         self, image: Image, window: Window | None, crop: BoundingBox, box: BoundingBox | None, points: tuple[Point, ...]
     ) -> Segmentation | None:
         """A mask of the crop, in the crop's pixels."""
-        segmenter = self._segmenter
+        segmenter, picture = self._segmenter, self.picture(image, window, crop)
+        if picture.min() == picture.max():  # a network would outline something all the same
+            return None
         if segmenter is None:
-            from medloupe.tools.measure import threshold_mask
-
             if box is None:  # `outline` turns points into a box where no segmenter takes them
                 return None
-            mask = threshold_mask(as_grey(self.picture(image, window, crop)), box)
+            mask = threshold_mask(as_grey(picture), box)
             return None if mask is None else Segmentation(mask, 0.0)
         key = (image.digest, image.inverted, window, crop)
-        embedding = self._embeddings.get(key, lambda: segmenter.set_image(as_rgb(self.picture(image, window, crop))))
+        embedding = self._embeddings.get(key, lambda: segmenter.set_image(as_rgb(picture)))
         return segmenter.predict(embedding, box=box, points=points)
 
     def _box_round(self, image: Image, window: Window | None, points: Sequence[Point]) -> BoundingBox | None:
