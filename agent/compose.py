@@ -65,14 +65,17 @@ def compose(question: str, observations: Sequence[Observation]) -> tuple[Draft, 
     ]
     sentences = [_sentence(o, reading) for o in chosen]
     if "count" in reading.attributes:
-        sentences.insert(0, _count(chosen))
+        sentences.insert(0, _count(chosen, reading))
     return Draft(sentences=tuple(sentences)), warnings
+
+
+_BRIGHTNESS = ("hyperintense", "hypointense")
 
 
 def _choose(reading: QuestionReading, seen: list[Observation]) -> list[Observation]:
     """The observations that the question means, largest first where it asks for size."""
     chosen = seen
-    for word in ("hyperintense", "hypointense"):
+    for word in _BRIGHTNESS:
         if word in reading.selects:
             chosen = [o for o in chosen if _value(o, "intensity") == word]
     if "largest" in reading.selects or "smallest" in reading.selects:
@@ -101,10 +104,12 @@ def _sentence(observation: Observation, reading: QuestionReading) -> Drafted:
     )
 
 
-def _count(chosen: list[Observation]) -> Drafted:
-    count = StatedAttribute(attribute="count", value=float(len(chosen)))
+def _count(chosen: list[Observation], reading: QuestionReading) -> Drafted:
+    words = knowledge("measured_sentences")
+    word = next((w for w in _BRIGHTNESS if w in reading.selects), "")
+    count = StatedAttribute(attribute="count", value=float(len(chosen)), finding=word)
     return Drafted(
-        text=knowledge("measured_sentences")["count"].format(value=len(chosen)),
+        text=words["count_of" if word else "count"].format(value=len(chosen), word=word),
         views=tuple(o.view for o in chosen),
         stated=(StatedClaim(stated=count),),
     )

@@ -38,7 +38,7 @@ def test_the_regions_that_the_question_means_are_stated(question: str, regions: 
 
 def test_a_count_is_stated_and_claimed() -> None:
     draft, _ = compose("How many bright spots are there?", SEEN)
-    assert draft.sentences[0].stated[0].stated == StatedAttribute(attribute="count", value=2.0)
+    assert draft.sentences[0].stated[0].stated == StatedAttribute(attribute="count", value=2.0, finding="hyperintense")
 
 
 @pytest.mark.parametrize("question", ["Is there a pneumothorax?", "How large is the left kidney?", "Welche Diagnose?"])

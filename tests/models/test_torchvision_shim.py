@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def run(code: str) -> str:
-    done = subprocess.run(  # noqa: S603 - our own interpreter and text
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=110, check=False
     )
     assert done.returncode == 0, done.stderr

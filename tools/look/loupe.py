@@ -122,7 +122,7 @@ class Loupe:
         if outline is None and asked is None:
             raise ActionRejected("Nothing under those points stands out enough to be outlined; give a box instead.")
         where = outline.box if outline is not None else asked
-        assert where is not None  # noqa: S101 - one of the two is there
+        assert where is not None
         return [self._region(first_id, view, outline, where, "planner")]
 
     def outline(self, image: int, box: BoundingBox) -> tuple[BoolArray, str, float | None] | None:

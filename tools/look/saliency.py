@@ -84,7 +84,8 @@ def salient(grey: Grey, limit: int) -> list[Salient]:
         return []
     smooth = small.astype(np.float32)
     body = body_mask(np.asarray(small, dtype=np.uint8))
-    found = [place for blob in _blobs(smooth, body) if (place := _outlined(smooth, body, blob)) is not None]
+    levels = _levels(smooth)
+    found = [place for blob in _blobs(smooth, body) if (place := _outlined(smooth, levels, body, blob)) is not None]
     factors = np.array([grey.shape[1] / columns, grey.shape[0] / rows] * 2)
     return [
         Salient(BoundingBox.from_tuple((np.array(place.box.as_tuple()) * factors).tolist()), place.contrast)
@@ -96,7 +97,8 @@ def thing_at(grey: Grey, seed: tuple[int, int]) -> BoundingBox | None:
     """The box of what stands out under a seed (row, column) in a (rows, columns) picture, of whatever size; or None."""
     real, body = grey.astype(np.float32), np.ones(grey.shape, dtype=bool)
     blobs = (_Blob(*seed, sigma, bright, 0.0) for sigma in SIGMAS for bright in (True, False))
-    found = [place for blob in blobs if (place := _outlined(real, body, blob)) is not None]
+    levels = _levels(real)
+    found = [place for blob in blobs if (place := _outlined(real, levels, body, blob)) is not None]
     return max(found, key=lambda place: place.score).box if found else None
 
 
@@ -135,26 +137,36 @@ def _local_spread(grey: Grey) -> Real:
     return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0)), dtype=np.float32)
 
 
-def half_height(grey: Real, seed: tuple[int, int], sigma: float, bright: bool) -> BoolArray | None:
-    """What joins a seed (row, column) above half its height over its surroundings, within 5 sigma of it.
+def _levels(grey: Real) -> dict[float, Real]:
+    """The picture smoothed by a third of each sigma: what a blob of that size is outlined on."""
+    return {sigma: np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma / 3)) for sigma in SIGMAS}
 
-    The seed's height is that of the picture smoothed by sigma / 3. Where that much runs out of the neighbourhood, two
-    thirds and then five sixths of the height are tried; None when all run out.
+
+def half_height(smooth: Real, seed: tuple[int, int], reach: int, bright: bool) -> BoolArray | None:
+    """What joins a seed (row, column) above half its height over the median of its neighbourhood, `reach` to each side.
+
+    Where that much runs out of the neighbourhood, two thirds and then five sixths of the height are tried; None when
+    all run out. Holes are filled.
     """
-    reach = max(int(5 * sigma), LEAST_SIDE)
     top, left = max(seed[0] - reach, 0), max(seed[1] - reach, 0)
-    part = grey[top : seed[0] + reach + 1, left : seed[1] + reach + 1]
-    part = cv2.GaussianBlur(part, (0, 0), sigma / 3) * (1.0 if bright else -1.0)
+    part = smooth[top : seed[0] + reach + 1, left : seed[1] + reach + 1] * (1.0 if bright else -1.0)
     row, column = seed[0] - top, seed[1] - left
     peak, around = float(part[row, column]), float(np.median(part))
+    if peak <= around:
+        return None
     for share in (1 / 2, 2 / 3, 5 / 6):
-        labels, _ = ndimage.label(part >= around + share * (peak - around))
+        above = (part >= around + share * (peak - around)).astype(np.uint8)
+        _, labels = cv2.connectedComponents(above, connectivity=4)
         region = labels == labels[row, column]
-        if peak > around and not (region[0].any() or region[-1].any() or region[:, 0].any() or region[:, -1].any()):
-            full = np.zeros(grey.shape, dtype=bool)
+        if not _at_border(region):
+            full = np.zeros(smooth.shape, dtype=bool)
             full[top : top + part.shape[0], left : left + part.shape[1]] = ndimage.binary_fill_holes(region)
             return full
     return None
+
+
+def _at_border(mask: BoolArray) -> bool:
+    return bool(mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any())
 
 
 def ring_contrast(grey: Real, mask: BoolArray, body: BoolArray) -> tuple[float, float]:
@@ -163,15 +175,23 @@ def ring_contrast(grey: Real, mask: BoolArray, body: BoolArray) -> tuple[float, 
     The ring is as wide as half the radius of the mask, and lies in the body; (0, 0) where a fifth of it or less does.
     """
     width = max(int(0.5 * math.sqrt(mask.sum() / math.pi)), 3)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
-    near = cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))).astype(bool)
-    whole = cv2.dilate(near.astype(np.uint8), disc).astype(bool) & ~near
+    box, margin = BoundingBox.of_mask(mask), width + 2
+    rows = slice(max(int(box.y0) - margin, 0), int(box.y1) + margin)
+    columns = slice(max(int(box.x0) - margin, 0), int(box.x1) + margin)
+    grey, mask, body = grey[rows, columns], mask[rows, columns], body[rows, columns]
+    near = _dilated(mask, 1)
+    whole = _dilated(near, width) & ~near
     ring = whole & body
     if ring.sum() <= 0.2 * whole.sum():
         return 0.0, 0.0
     inside, outside = grey[mask], grey[ring]
     contrast = float(inside.mean() - outside.mean())
     return contrast, abs(contrast) / max(math.sqrt((float(inside.var()) + float(outside.var())) / 2), 1.0)
+
+
+def _dilated(mask: BoolArray, radius: int) -> BoolArray:
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), disc), dtype=bool)
 
 
 def _blobs(grey: Real, body: BoolArray) -> list[_Blob]:
@@ -241,10 +261,11 @@ def _structured(responses: Real, places: float) -> bool:
     return abs(skewness) > 5 * math.sqrt(6 / places) or abs(kurtosis) > 5 * math.sqrt(24 / places)
 
 
-def _outlined(grey: Real, body: BoolArray, blob: _Blob) -> Salient | None:
+def _outlined(grey: Real, levels: dict[float, Real], body: BoolArray, blob: _Blob) -> Salient | None:
     """The blob's outline as a box, or None when it is no thing to propose."""
-    mask = half_height(grey, (blob.row, blob.column), blob.sigma, blob.bright)
-    if mask is None or mask[0].any() or mask[-1].any() or mask[:, 0].any() or mask[:, -1].any():
+    reach = max(int(5 * blob.sigma), LEAST_SIDE)
+    mask = half_height(levels[blob.sigma], (blob.row, blob.column), reach, blob.bright)
+    if mask is None or _at_border(mask):
         return None
     box = BoundingBox.of_mask(mask)
     short, long = sorted((box.width, box.height))

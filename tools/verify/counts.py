@@ -69,7 +69,7 @@ def _distinct(regions: list[Region]) -> list[Region]:
 
 
 def _shows(region: Region, finding: str, scene: Scene) -> bool:
-    """Whether any describer said so of this region; a fault says nothing."""
+    """Whether any describer said so of this region: a finding, or a word such as "hypointense". A fault says nothing."""
     said = [o for o in scene.observations if o.region == region.id and o.fault is None]
     return any(_says(o, finding, scene) for o in said)
 
@@ -81,4 +81,4 @@ def _says(observation: Observation, finding: str, scene: Scene) -> bool:
     said, _ = claims_from_text(observation.text, first_id=1, image=image, region=None, view=None)
     said += claims_from_attributes(observation.attributes, first_id=1, region=None, view=None, source_text="")
     denied = {c.finding for c in said if c.attribute == "presence" and c.value is False}
-    return finding in {c.finding for c in said} - denied
+    return finding in {c.finding for c in said} | {str(c.value) for c in said} - denied
