@@ -16,8 +16,8 @@ from medloupe._geometry import BoolArray, BoundingBox, Frozen, Mask, Spacing, Wi
 
 __all__ = [
     "RESEARCH_LABEL", "Answer", "BoolArray", "BoundingBox", "CheckedClaim", "Claim", "Evidence", "Frozen", "Image",
-    "Mask", "Matrix3", "Measurement", "Observation", "Quantity", "Region", "Series", "Spacing", "StatedAttribute", "Statement",
-    "Study", "Verdict", "VerdictValue", "View", "Window",
+    "Mask", "Matrix3", "Measurement", "Observation", "Quantity", "Region", "Series", "Spacing", "StatedAttribute",
+    "Statement", "Study", "Verdict", "VerdictValue", "View", "Window",
 ]  # fmt: skip
 
 RESEARCH_LABEL = "Research use only, not for diagnosis."

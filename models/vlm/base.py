@@ -73,7 +73,8 @@ class VLMRequest:
 
         content = {
             "messages": [
-                [m.role, [plain(p) for p in m.parts], [[c.id, c.name, c.arguments] for c in m.tool_calls], m.tool_call_id]
+                [m.role, [plain(p) for p in m.parts], [[c.id, c.name, c.arguments] for c in m.tool_calls],
+                 m.tool_call_id]
                 for m in self.messages
             ],
             "schema": self.schema, "tools": self.tools, "max_tokens": self.max_tokens,
@@ -105,7 +106,7 @@ class VLM(Protocol):
     """Box convention, picture limits and abilities."""
 
     async def __call__(self, request: VLMRequest) -> VLMReply:
-        """Reply to one request; raises a ModelError (unreachable, fault, cut off, unreadable, refused) and nothing else."""
+        """Reply to one request; raises a ModelError and nothing else."""
         ...
 
     async def close(self) -> None:

@@ -38,7 +38,8 @@ def scene(disc_ct: Path) -> SceneMaker:
 
     def make(vlm: ScriptedVLM | None = None, **changes: Any) -> PlanScene:
         values: dict[str, Any] = {
-            "question": "How large is it?", "overview": overview, "views": [overview], "regions": [], "observations": [],
+            "question": "How large is it?", "overview": overview, "views": [overview], "regions": [],
+            "observations": [],
             "loupe": loupe, "looks_left": 4, "depth": 3, "repeats": 1, "next_region": 1, "first_round": True,
             "profile": vlm.profile if vlm else None, "ask": vlm, "picture": picture,
             "prefix": prefix(study.images[0], overview, picture),

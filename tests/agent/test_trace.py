@@ -42,5 +42,5 @@ def test_a_second_turn_is_appended(tmp_path: Path) -> None:
 
 def test_another_file_is_not_taken_for_a_trace(tmp_path: Path) -> None:
     (tmp_path / "trace.jsonl").write_text('{"event": "open"}\n')
-    with pytest.raises(ValueError, match="not a medloupe.trace/1"):
+    with pytest.raises(ValueError, match=r"not a medloupe\.trace/1"):
         read_trace(tmp_path / "trace.jsonl")

@@ -115,7 +115,7 @@ def test_a_crop_is_encoded_once_whoever_asks(abdomen):
         masks = list(pool.map(lambda _: loupe.outline(0, KIDNEY)[0], range(16)))
     assert counting.encoded == 1 and all(np.array_equal(masks[0], mask) for mask in masks)
     assert BoundingBox.of_mask(masks[0]) == KIDNEY, "pasted where it was cut from"
-    loupe.outline(0, BoundingBox(x0=10, y0=10, x1=40, y1=40))
+    loupe.outline(0, BoundingBox(x0=120, y0=230, x1=187, y1=335))
     assert counting.encoded == 2
 
 

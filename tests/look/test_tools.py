@@ -40,10 +40,10 @@ def test_every_tool_has_a_description_and_a_closed_schema_for_the_wire(abdomen):
 
 def test_slice_is_offered_only_where_there_is_a_stack():
     store = MemoryStore()
-    loupe = Loupe(load_study(get_testdata_file("emri_small.dcm", download=False), store), store)
+    loupe = Loupe(load_study(get_testdata_file("SC_rgb_rle_2frame.dcm", download=False), store), store)
     tools = {tool.name: tool for tool in look_tools(loupe)}
-    message = tools["slice"].invoke({"type": "tool_call", "id": "1", "name": "slice", "args": {"index": 4}})
-    assert message.content.startswith("V1: slice of image 4, 512 x 512 pixels")
+    message = tools["slice"].invoke({"type": "tool_call", "id": "1", "name": "slice", "args": {"index": 1}})
+    assert message.content.startswith("V1: slice of image 1, 512 x 512 pixels")
     assert message.artifact.kind == "slice"
 
 

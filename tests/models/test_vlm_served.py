@@ -31,7 +31,7 @@ def served(tiny_llava: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     log = tmp_path_factory.mktemp("serve") / "log.txt"
     with log.open("wb") as out:
-        server = subprocess.Popen(command, env=os.environ | offline, stdout=out, stderr=out)  # noqa: S603 - our own
+        server = subprocess.Popen(command, env=os.environ | offline, stdout=out, stderr=out)
         try:
             _wait_for_health(port, server, log)
             yield f"http://127.0.0.1:{port}/v1"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from medloupe.types import BoundingBox, Frozen, Window
 
 __all__ = [
-    "Action", "Compare", "Crop", "Measure", "SetWindow", "Segment", "Slice", "Zoom", "action_adapter",
+    "Action", "Compare", "Crop", "Measure", "Segment", "SetWindow", "Slice", "Zoom",
 ]  # fmt: skip
 
 
@@ -73,4 +73,3 @@ class Compare(Frozen):
 
 
 Action = Annotated[Zoom | Segment | Crop | SetWindow | Slice | Measure | Compare, Field(discriminator="action")]
-action_adapter: TypeAdapter[Action] = TypeAdapter(Action)

@@ -33,7 +33,7 @@ def propose(outliner: Outliner, image: Image, view: View, limit: int) -> list[Ou
     kept and ranked by the segmenter's own estimate, by how far the outline agrees with the candidate, and by contrast.
     """
     grey = as_grey(outliner.picture(image, view.window, view.box))
-    candidates = salient(grey, SPARE * limit if outliner.promptable else limit)
+    candidates = salient(grey, SPARE * limit)
     rated = [found for place in candidates if (found := _rate(outliner, image, view, place)) is not None]
     rated.sort(key=lambda r: (-r.rating, r.outline.box.as_tuple()))
     kept: list[Outline] = []

@@ -69,7 +69,7 @@ def _distinct(regions: list[Region]) -> list[Region]:
 
 
 def _shows(region: Region, finding: str, scene: Scene) -> bool:
-    """Whether any describer said so of this region: a finding, or a word such as "hypointense". A fault says nothing."""
+    """Whether any describer said so of this region: a finding, or a word like "hypointense"; a fault says nothing."""
     said = [o for o in scene.observations if o.region == region.id and o.fault is None]
     return any(_says(o, finding, scene) for o in said)
 
