@@ -83,4 +83,9 @@ def test_the_graph_that_langgraph_json_names_is_there() -> None:
 
     module, _, name = json.loads((ROOT / "langgraph.json").read_text())["graphs"]["reader"].partition(":")
     graph = getattr(importlib.import_module(module), name)
+    checked = subprocess.run(
+        [str(Path(sys.executable).with_name("langgraph")), "validate", "-c", str(ROOT / "langgraph.json")],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert checked.returncode == 0, checked.stdout
     assert {"open", "plan", "look", "draft", "claims", "verify", "revise", "answer"} <= set(graph.get_graph().nodes)
