@@ -15,28 +15,43 @@ NOT_CONFIRMED = "not confirmed"
 
 
 def revise_statement(statement: Statement, claims: Sequence[Claim], verdicts: dict[str, Verdict]) -> Statement:
-    """A statement after its checks. A measured refutation that gives the value corrects it; any other drops it."""
+    """A statement after its checks. A measured refutation that gives the value corrects it; any other drops it.
+
+    What no check settled, and words that no claim was made of, are marked in what is said.
+    """
     if not claims:
         return _changed(statement, "unchecked", "it holds nothing that can be checked")
     found = [(claim, verdicts[claim.id]) for claim in claims]
     refuted = [(claim, verdict) for claim, verdict in found if verdict.verdict == "refuted"]
+    doubtful = [(claim, verdict) for claim, verdict in found if verdict.verdict == "undetermined"]
+    mark = _mark([claim for claim, _ in doubtful], statement.unparsed)
+    reason = "; ".join(f"{verdict.claim}: {verdict.reason}" for _, verdict in (refuted or doubtful))
     if refuted:
-        reason = "; ".join(f"{verdict.claim}: {verdict.reason}" for _, verdict in refuted)
         text = _corrected(statement.text, refuted)
         if text is None:
             return _changed(statement, "refuted", reason)
-        return _changed(statement, "corrected", reason).model_copy(update={"text": text, "original": statement.text})
-    doubtful = [(claim, verdict) for claim, verdict in found if verdict.verdict == "undetermined"]
-    reason = "; ".join(f"{verdict.claim}: {verdict.reason}" for _, verdict in doubtful)
+        return _changed(statement, "corrected", reason, text=text + mark, original=statement.text)
     if len(doubtful) == len(found):
         return _changed(statement, "undetermined", reason)
-    names = ", ".join(dict.fromkeys(claim.attribute.replace("_", " ") for claim, _ in doubtful))
-    mark = f" ({NOT_CONFIRMED}: {names})" if names else ""
-    return _changed(statement, "supported", reason).model_copy(update={"text": statement.text + mark})
+    return _changed(statement, "supported", reason, text=statement.text + mark)
 
 
-def _changed(statement: Statement, status: str, reason: str) -> Statement:
-    return statement.model_copy(update={"status": status, "reason": reason})
+_MOST_WORDS = 6
+"""Unchecked words that are named; of more, the first."""
+
+
+def _mark(doubtful: Sequence[Claim], unparsed: Sequence[str]) -> str:
+    """What of a statement is not backed by a check, in brackets; "" when all of it is."""
+    names = list(dict.fromkeys(claim.attribute.replace("_", " ") for claim in doubtful))
+    parts = [f"{NOT_CONFIRMED}: {', '.join(names)}"] if names else []
+    if unparsed:
+        rest = ", ..." if len(unparsed) > _MOST_WORDS else ""
+        parts.append(f"not checked: {', '.join(unparsed[:_MOST_WORDS])}{rest}")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _changed(statement: Statement, status: str, reason: str, **changes: str) -> Statement:
+    return statement.model_copy(update={"status": status, "reason": reason, **changes})
 
 
 def _corrected(text: str, refuted: Sequence[tuple[Claim, Verdict]]) -> str | None:

@@ -34,42 +34,60 @@ class Calls:
         self._known = known
         self._calls = before.calls
         self._tokens = before.tokens
-        self._started = started
+        self.started = started
+        """Seconds since the epoch; may be set anew."""
+        self._drafted = False
 
     async def ask(self, vlm: VLM, request: VLMRequest, emit: Emit, turn: int) -> tuple[VLMReply, Spent]:
         """The reply and what it cost (nothing when the same was asked before); raises a ModelError."""
         key = f"{vlm.model}:{request.key}"
-        if (known := self._known.get(key)) is not None:
-            return await asyncio.shield(known), Spent()
-        self._check_caps()
+        while (known := self._known.get(key)) is not None:
+            try:
+                return await asyncio.shield(known), Spent()
+            except asyncio.CancelledError:
+                if not known.cancelled():
+                    raise  # it is this asker that was cancelled
+                # The one who had sent it was cancelled, so this one sends its own.
+        limit = self._seconds_left(request)
         self._calls += 1
         future: asyncio.Future[VLMReply] = asyncio.get_running_loop().create_future()
         self._known[key] = future
         begin = time.perf_counter()
         try:
-            reply = await vlm(request)
+            async with asyncio.timeout(limit):
+                reply = await vlm(request)
         except BaseException as error:
             # A failed call is not remembered: asking again later is a new attempt, not a repeat.
             self._known.pop(key, None)
-            future.set_exception(error) if isinstance(error, ModelError) else future.cancel()
-            if isinstance(error, ModelError):
-                future.exception()  # read, so that asyncio does not warn when nobody else waited
-                emit(self._event(vlm, request, turn, None, str(error), time.perf_counter() - begin))
-            raise
+            fault = BudgetReached(_cap(self._budget.seconds, "seconds")) if isinstance(error, TimeoutError) else error
+            if not isinstance(fault, Exception):
+                future.cancel()
+                raise
+            future.set_exception(fault)
+            future.exception()  # read, so that asyncio does not warn when nobody else waited
+            emit(self._event(vlm, request, turn, None, str(fault), time.perf_counter() - begin))
+            raise fault from None
         future.set_result(reply)
         self._tokens += reply.prompt_tokens + reply.completion_tokens
         emit(self._event(vlm, request, turn, reply, None, reply.latency_s))
         return reply, Spent(calls=1, tokens=reply.prompt_tokens + reply.completion_tokens)
 
-    def _check_caps(self) -> None:
-        now = Spent(calls=self._calls, tokens=self._tokens, seconds=time.time() - self._started)
-        for name, used, cap in (
-            ("model calls", now.calls, self._budget.calls),
-            ("tokens", now.tokens, self._budget.tokens),
-            ("seconds", now.seconds, self._budget.seconds),
-        ):
-            if used >= cap:
-                raise BudgetReached(f"the cap of {cap:g} {name} was reached")
+    def _seconds_left(self, request: VLMRequest) -> float | None:
+        """How long the call may take; BudgetReached when a cap leaves no room.
+
+        The first draft goes through all the same: what was seen is answered with, one call over at most.
+        """
+        left = self.started + self._budget.seconds - time.time()
+        if request.purpose == "draft" and not self._drafted:
+            self._drafted = True
+            return left if left > 0 else None
+        if self._calls >= self._budget.calls:
+            raise BudgetReached(_cap(self._budget.calls, "model calls"))
+        if self._tokens >= self._budget.tokens:
+            raise BudgetReached(_cap(self._budget.tokens, "tokens"))
+        if left <= 0:
+            raise BudgetReached(_cap(self._budget.seconds, "seconds"))
+        return left
 
     @staticmethod
     def _event(
@@ -96,3 +114,7 @@ class Calls:
                 "fault": fault,
             },
         )
+
+
+def _cap(cap: float, name: str) -> str:
+    return f"the cap of {cap:g} {name} was reached"

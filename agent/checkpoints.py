@@ -30,6 +30,7 @@ from medloupe.types import Frozen
 __all__ = ["GroupCommitSaver", "open_checkpoints", "strict_serializer"]
 
 Row = tuple[object, ...]
+_Entry = tuple[str, list[Row], asyncio.Future[None]]
 
 
 class _Writer:
@@ -43,11 +44,11 @@ class _Writer:
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA synchronous=NORMAL")
         self._thread = ThreadPoolExecutor(1, "checkpoints")
-        self._waiting: list[tuple[str, list[Row], asyncio.Future[None]]] = []
+        self._waiting: list[_Entry] = []
         self._flush: asyncio.Task[None] | None = None
 
     async def write(self, statement: str, rows: list[Row]) -> None:
-        """Returns when the rows are committed; raises sqlite3.Error when they are not."""
+        """Returns when the rows are committed; raises what kept them from it."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((statement, rows, done))
         if self._flush is None:
@@ -59,20 +60,28 @@ class _Writer:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                error = await loop.run_in_executor(self._thread, self._commit, [(s, rows) for s, rows, _ in batch])
-                for _, _, done in batch:
-                    if not done.done():
-                        done.set_exception(error) if error else done.set_result(None)
+                groups = [[entry] for entry in batch]
+                # Together; one by one when that fails, so that one session's bad row is not another's loss.
+                for group in groups if await self._failed(loop, batch) else ():
+                    await self._failed(loop, group, last=True)
         finally:
             self._flush = None
 
-    def _commit(self, batch: list[tuple[str, list[Row]]]) -> sqlite3.Error | None:
+    async def _failed(self, loop: asyncio.AbstractEventLoop, batch: list[_Entry], *, last: bool = False) -> bool:
+        """Commit a batch and tell those who wait for it; of a failure only when it is the last try."""
+        error = await loop.run_in_executor(self._thread, self._commit, [(s, rows) for s, rows, _ in batch])
+        for _, _, done in batch:
+            if not done.done() and (error is None or last):
+                done.set_exception(error) if error else done.set_result(None)
+        return error is not None
+
+    def _commit(self, batch: list[tuple[str, list[Row]]]) -> Exception | None:
         try:
             self._database.execute("BEGIN IMMEDIATE")
             for statement, rows in batch:
                 self._database.executemany(statement, rows)
             self._database.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits; a lone surrogate is no sqlite3.Error
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
             return error

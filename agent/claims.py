@@ -16,21 +16,25 @@ _OUR_NAME = re.compile(r"[RV]\d+")
 
 
 def claims_of(
-    draft: Draft, views: Sequence[View], regions: Sequence[Region], overview: View, study: Study
-) -> tuple[list[Claim], list[Statement], list[str]]:
-    """(claims, statements naming their claims, words no claim was made of) of a whole draft; ids start at C1 and S1."""
+    draft: Draft, views: Sequence[View], regions: Sequence[Region], overview: View, study: Study, *, first_id: int
+) -> tuple[list[Claim], list[Statement]]:
+    """The claims of a whole draft, from C`first_id` on, and its statements, which name their claims."""
     claims: list[Claim] = []
     statements: list[Statement] = []
-    unparsed: list[str] = []
     scene = _Scene(views, regions, overview, study)
     for number, sentence in enumerate(draft.sentences, start=1):
-        found, words = scene.claims(sentence, first_id=len(claims) + 1)
+        found, words = scene.claims(sentence, first_id=first_id + len(claims))
         claims += found
-        unparsed += [word for word in words if not _OUR_NAME.fullmatch(word)]
         statements.append(
-            Statement(id=f"S{number}", text=sentence.text, views=sentence.views, claims=tuple(c.id for c in found))
+            Statement(
+                id=f"S{number}",
+                text=sentence.text,
+                views=sentence.views,
+                claims=tuple(c.id for c in found),
+                unparsed=tuple(dict.fromkeys(word for word in words if not _OUR_NAME.fullmatch(word))),
+            )
         )
-    return claims, statements, list(dict.fromkeys(unparsed))
+    return claims, statements
 
 
 class _Scene:
@@ -51,6 +55,8 @@ class _Scene:
                 [stated.stated], first_id=first_id + len(claims), region=self._region(view),
                 view=view.index, source_text=sentence.text,
             )  # fmt: skip
+        if sentence.complete:
+            return claims, []
         view = self._view_of(sentence, None)
         parsed, words = claims_from_text(
             sentence.text, first_id=first_id, image=self._study.images[view.image],

@@ -101,6 +101,7 @@ def _sentence(observation: Observation, reading: QuestionReading) -> Drafted:
         text=measured_sentence(observation.region or "A region", stated),
         views=(observation.view,),
         stated=tuple(StatedClaim(stated=a, view=observation.view) for a in stated),
+        complete=True,
     )
 
 
@@ -112,4 +113,5 @@ def _count(chosen: list[Observation], reading: QuestionReading) -> Drafted:
         text=words["count_of" if word else "count"].format(value=len(chosen), word=word),
         views=tuple(o.view for o in chosen),
         stated=(StatedClaim(stated=count),),
+        complete=True,
     )

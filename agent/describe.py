@@ -82,7 +82,9 @@ class VLMDescriber:
         template = prompt("describe")
         ask = template.render(
             view=view.index,
-            overview=scene.overview.index,
+            kind=view.kind,
+            parent=view.parent,
+            other=view.other,
             box=view.box,
             mm=millimetres(view.box.width, view.box.height, scene.image),
             overlay=view.overlay,

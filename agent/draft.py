@@ -67,9 +67,8 @@ def _request(scene: DraftScene) -> VLMRequest:
     template = prompt("draft")
     chain = Chain(scene.views, scene.observations)
     parts: list[str | Picture] = []
-    for view, line in zip(scene.views, chain.lines(), strict=True):
-        if view.index != scene.overview.index:
-            parts += [line, scene.picture(view)]
+    for view, line in chain.lines(bare=scene.overview.index):
+        parts += [line] if view.index == scene.overview.index else [line, scene.picture(view)]
     parts.append(template.render(question=scene.question, attributes=attribute_names()))
     return VLMRequest(
         messages=(*scene.prefix, Message(role="user", parts=tuple(parts))),

@@ -68,7 +68,7 @@ def carry_out(job: Job, loupe: Loupe, views: Sequence[View], *, measure: bool) -
     if region is None:
         raise ActionRejected(f"{action.action} needs a region")
     if isinstance(action, Measure):
-        return Look(None, region, loupe.measure(region))
+        return Look(None, region, loupe.measure(region))  # nothing to measure: the planner's mistake, ActionRejected
     parent = by_index[action.view]
     if isinstance(action, Segment):
         region, warning = _outlined(action, region, parent, loupe)
@@ -76,7 +76,13 @@ def carry_out(job: Job, loupe: Loupe, views: Sequence[View], *, measure: bool) -
         view = loupe.zoom(parent, action.box, index=job.view, region=region.id)
     else:
         view = loupe.crop(parent, region, index=job.view)
-    return Look(view, region, loupe.measure(region) if measure else None, warning)
+    measurement = None
+    if measure:
+        try:
+            measurement = loupe.measure(region)
+        except ActionRejected as error:
+            warning = warning or f"{region.id}: {error}"
+    return Look(view, region, measurement, warning)
 
 
 def _outlined(action: Segment, region: Region, parent: View, loupe: Loupe) -> tuple[Region, str]:

@@ -6,6 +6,7 @@ cache is hit from the second call on. Pictures stand in user messages only.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -41,8 +42,8 @@ def prefix(image: Image, overview: View, picture: Callable[[View], Picture]) -> 
         name=about["name"],
         note=about.get("note", ""),
         view=overview.index,
-        width=overview.width,
-        height=overview.height,
+        width=image.width,
+        height=image.height,
         mm=millimetres(image.width, image.height, image),
         window=overview.window,
         sides=f"Image left is the patient's {side}." if side else "",
@@ -60,15 +61,27 @@ class Chain:
     views: Sequence[View]
     observations: Sequence[Observation]
 
-    def lines(self) -> list[str]:
-        """One line a view, for a planner or a drafter; a faulted look says so and nothing more."""
-        return [f"V{view.index} ({self._where(view)}): {self._said(view)}" for view in self.views]
+    def lines(self, *, bare: int) -> list[tuple[View, str]]:
+        """One line a view, for a planner or a drafter; view `bare` (the overview) only if something was said of it.
+
+        What was said is quoted: it is a model's reply and stays data. A faulted look says so and nothing more.
+        """
+        said = [(view, self._said(view)) for view in self.views]
+        return [
+            (view, f"V{view.index} ({self._where(view)}): {words or 'not described'}")
+            for view, words in said
+            if words or view.index != bare
+        ]
 
     def _said(self, view: View) -> str:
-        of_view = [o for o in self.observations if o.view == view.index]
-        if not of_view:
-            return "not described"
-        return " ".join(o.text or f"could not be described ({o.fault})" for o in of_view)
+        """Everything said of a view, a quoted string each; "" when nothing was."""
+        words = (
+            f"{o.region} measured: {_quoted(o.text)}" if o.id.startswith("M")
+            else _quoted(o.text) if o.text
+            else f"could not be described ({o.fault})"
+            for o in self.observations if o.view == view.index
+        )  # fmt: skip
+        return " ".join(words)
 
     @staticmethod
     def _where(view: View) -> str:
@@ -76,5 +89,15 @@ class Chain:
             return "whole image"
         if view.kind == "compare":
             return f"V{view.parent} beside V{view.other}"
+        if view.kind == "slice":
+            return f"image {view.image} of the study, whole"
         box = view.box
-        return f"{view.kind} of V{view.parent}, columns {box.x0:.0f}-{box.x1:.0f}, rows {box.y0:.0f}-{box.y1:.0f}"
+        about = f" around {view.region}" if view.region else ""
+        return (
+            f"{view.kind} of V{view.parent}{about}, columns {box.x0:.0f}-{box.x1:.0f}, rows {box.y0:.0f}-{box.y1:.0f}"
+        )
+
+
+def _quoted(text: str) -> str:
+    """On one line, as a JSON string."""
+    return json.dumps(" ".join(text.split()), ensure_ascii=False)

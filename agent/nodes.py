@@ -26,18 +26,19 @@ from medloupe.agent.claims import claims_of
 from medloupe.agent.compose import compose
 from medloupe.agent.describe import Describer, DescribeScene, MeasuredDescriber, VLMDescriber
 from medloupe.agent.draft import DraftScene, draft_with_vlm
-from medloupe.agent.looks import Look, carry_out, jobs_for
+from medloupe.agent.looks import Look, carry_out
 from medloupe.agent.messages import prefix
-from medloupe.agent.planner import PlanScene
+from medloupe.agent.planner import Plan
+from medloupe.agent.planning import jobs_of, no_more_looks, plan_scene
 from medloupe.agent.resources import Resources
-from medloupe.agent.state import Draft, Job, LookTask, ReaderState, Review, VerifyTask
+from medloupe.agent.review import read_review, review_jobs
+from medloupe.agent.state import Draft, LookTask, ReaderState, VerifyTask, kept_observations, view_of
 from medloupe.agent.trace import EventName, TraceEvent
 from medloupe.errors import ActionRejected, UsageError
 from medloupe.models.vlm.base import VLM, Message, VLMReply, VLMRequest
 from medloupe.tools.imaging import load_study
-from medloupe.tools.look.actions import Action, Crop, Segment, Zoom
 from medloupe.tools.verify import Scene, verify_claim
-from medloupe.types import Answer, BoundingBox, Measurement, Observation, Region, Study, View
+from medloupe.types import Answer, Measurement, Observation, Study, View
 
 __all__ = ["ReaderNodes"]
 
@@ -50,14 +51,17 @@ class _Asker:
 
     def __init__(self, resources: Resources, task: ReaderState | LookTask | VerifyTask, vlm: VLM, emit: Emit) -> None:
         self._calls = resources.calls(task["session"], task["turn"], task["spent"], task["started"])
+        self._calls.started = task["started"]  # a review starts the clock anew
         self._vlm, self._emit, self._turn = vlm, emit, task["turn"]
         self.spent = Spent()
+        self.reached = ""
 
     async def ask(self, request: VLMRequest) -> VLMReply:
         """The reply; a ModelError is counted as a fault and raised."""
         try:
             reply, cost = await self._calls.ask(self._vlm, request, self._emit, self._turn)
-        except BudgetReached:
+        except BudgetReached as error:
+            self.reached = str(error)
             raise
         except Exception:
             self.spent += Spent(calls=1, faults=1)
@@ -76,9 +80,7 @@ class ReaderNodes:
 
     async def open(self, state: ReaderState, config: RunnableConfig, writer: StreamWriter) -> dict[str, Any]:
         """Load the study on the first turn; reset what belongs to one question on every turn."""
-        question = (state.get("question") or "").strip()
-        if not question:
-            raise UsageError("there is no question")
+        question = _checked(state.get("question"))
         known = state.get("study_id")
         turn = state["turn"] + 1 if known else 0
         emit = _emitter(writer)
@@ -86,15 +88,15 @@ class ReaderNodes:
         if known is None:
             study = await self._load(state)
             update["session"] = str(config.get("configurable", {}).get("thread_id") or uuid.uuid4().hex)
-            update |= {"study_id": study.id, "opened": state["study"], "excluded": []}
+            update |= {"study_id": study.id, "opened": state["study"], "excluded": [], "next_view": 0, "next_claim": 1}
         elif state.get("study") not in (None, state.get("opened")):
             raise UsageError("a session holds one study; start another session for another study")
         else:
             study = self._resources.loupe(known).study
-        update["warnings"] = [*study.warnings, *self._resources.warnings]
-        image = state.get("image")
-        overview, new = await self._overview(study, image, state.get("views", []))
-        update |= {"overview": overview.index, "views": [overview] if new else []}
+        given = update.get("next_view", state.get("next_view", 0))
+        overview, new = await self._overview(study, state.get("image"), state.get("views", []), given)
+        update["warnings"] = [*study.warnings, *self._resources.warnings, *_partly(study, overview.image)]
+        update |= {"overview": overview.index, "views": [overview] if new else [], "next_view": given + new}
         emit(_event("open", turn, study=study_summary(study, overview.image), warnings=update["warnings"]))
         if new:
             emit(_event("look", turn, view=overview, region=None, measurement=None))
@@ -106,7 +108,7 @@ class ReaderNodes:
             raise UsageError("there is no study")
         return await asyncio.to_thread(load_study, Path(path), self._resources.store, modality=state.get("modality"))
 
-    async def _overview(self, study: Study, image: int | None, views: Sequence[View]) -> tuple[View, bool]:
+    async def _overview(self, study: Study, image: int | None, views: Sequence[View], index: int) -> tuple[View, bool]:
         """The overview of the image asked for (default: the middle of the largest series), and whether it is new."""
         if image is None:
             series = max(study.series, key=lambda s: len(s.images))
@@ -117,7 +119,7 @@ class ReaderNodes:
         if known is not None:
             return known, False
         loupe = self._resources.loupe(study.id)
-        return await asyncio.to_thread(loupe.overview, image, index=_next_view(views)), True
+        return await asyncio.to_thread(loupe.overview, image, index=index), True
 
     # --- plan -------------------------------------------------------------------------------------------------------
 
@@ -125,101 +127,31 @@ class ReaderNodes:
         """Decide where to look next; at a cap, or when enough was seen, go on to the draft."""
         emit, turn = _emitter(writer), state["turn"]
         planner = self._resources.make_planner()
-        stop = self._no_more_looks(state)
+        stop = no_more_looks(state, self._resources)
         if stop:
-            emit(
-                _event(
-                    "plan", turn, planner=planner.name, round=state["spent"].plans, actions=[], done=True, reason=stop
-                )
-            )
+            about = {"planner": planner.name, "round": state["spent"].plans, "actions": []}
+            emit(_event("plan", turn, **about, done=True, reason=stop))
             return {"jobs": [], "plan_done": stop, "warnings": [stop]}
         asker = self._asker(state, emit)
-        scene = self._plan_scene(state, asker)
+        scene = plan_scene(state, self._resources, asker.ask if asker else None)
         try:
             plan = await planner(scene)
         except BudgetReached as error:
-            return {
-                "jobs": [],
-                "plan_done": str(error),
-                "warnings": [str(error)],
-                "spent": asker.spent if asker else Spent(),
-            }
-        left = scene.looks_left
-        regions = [*state.get("regions", []), *plan.regions]
-        actions, proposed = await self._expand(plan.actions, scene, regions)
-        jobs = jobs_for(
-            actions[:left], first_view=_next_view(state["views"], state.get("jobs", ())),
-            first_region=_next_region([*regions, *proposed]), views=state["views"], regions=[*regions, *proposed],
-        )  # fmt: skip
-        warnings = [*plan.warnings]
-        if len(actions) > left:
-            warnings.append(
-                f"{len(actions) - left} looks left out: the cap of {self._resources.budget.looks} looks was reached"
-            )
-        done = plan.done if not jobs else ""
-        emit(
-            _event("plan", turn, planner=planner.name, round=state["spent"].plans, done=not jobs, reason=plan.done,
-                   actions=[job.action for job in jobs])
-        )  # fmt: skip
+            plan = Plan(done=str(error), warnings=(str(error),))
+        jobs, regions, warnings = await jobs_of(plan, scene, state, self._resources)
+        actions = [job.action for job in jobs]
+        about = {"planner": planner.name, "round": state["spent"].plans, "actions": actions}
+        emit(_event("plan", turn, **about, done=not jobs, reason=plan.done))
         for message in warnings:
             emit(_event("warning", turn, message=message))
-        spent = Spent(plans=1, looks=len(jobs)) + (asker.spent if asker else Spent())
         return {
-            "jobs": jobs, "plan_done": done or ("" if jobs else "nothing to look at"), "warnings": warnings,
-            "regions": [*plan.regions, *proposed], "spent": spent,
-        }  # fmt: skip
-
-    def _no_more_looks(self, state: ReaderState) -> str:
-        """Why no further look can be made; "" while there is room."""
-        budget, spent = self._resources.budget, state["spent"]
-        now = spent.model_copy(update={"seconds": time.time() - state["started"]})
-        if self._resources.vlm is not None and spent.calls >= budget.calls - _KEPT_FOR_DRAFT:
-            return f"the cap of {budget.calls} model calls was reached"
-        if spent.plans >= budget.plans:
-            return f"the cap of {budget.plans} rounds of planning was reached"
-        return now.reached(budget) or ""
-
-    def _plan_scene(self, state: ReaderState, asker: _Asker | None) -> PlanScene:
-        resources, budget = self._resources, self._resources.budget
-        loupe = resources.loupe(state["study_id"])
-        looks_left = budget.looks - state["spent"].looks
-        if resources.vlm is not None:  # one call to plan, one for each look's description, one to answer
-            looks_left = max(1, min(looks_left, budget.calls - state["spent"].calls - 1 - _KEPT_FOR_DRAFT))
-        return PlanScene(
-            question=state["question"],
-            overview=_view(state["views"], state["overview"]),
-            views=state["views"],
-            regions=state.get("regions", []),
-            observations=_kept(state),
-            loupe=loupe,
-            looks_left=looks_left,
-            depth=budget.depth,
-            repeats=budget.repeats,
-            next_region=_next_region(state.get("regions", [])),
-            first_round=state["spent"].plans == 0,
-            profile=resources.vlm.profile if resources.vlm else None,
-            ask=asker.ask if asker else None,
-            prefix=self._prefix(state["study_id"], state["views"], state["overview"]),
-            picture=resources.picture,
-        )
-
-    async def _expand(
-        self, actions: Sequence[Action], scene: PlanScene, regions: Sequence[Region]
-    ) -> tuple[list[Action], list[Region]]:
-        """`segment` with neither box nor points becomes one focal crop for each region that it proposes."""
-        expanded: list[Action] = []
-        proposed: list[Region] = []
-        for action in actions:
-            if not (isinstance(action, Segment) and action.box is None and not action.points):
-                expanded.append(action)
-                continue
-            found = await asyncio.to_thread(
-                scene.loupe.segment, scene.view(action.view),
-                first_id=_next_region([*regions, *proposed]), limit=scene.looks_left,
-            )  # fmt: skip
-            proposed += found
-            expanded += [Crop(view=action.view, region=region.id) for region in found]
-        return expanded, proposed
+            "jobs": jobs,
+            "plan_done": "" if jobs else plan.done or "nothing to look at",
+            "next_view": state["next_view"] + len(jobs),
+            "regions": regions,
+            "warnings": warnings,
+            "spent": Spent(plans=1, looks=len(jobs)) + _spent(asker),
+        }
 
     # --- look -------------------------------------------------------------------------------------------------------
 
@@ -237,6 +169,11 @@ class ReaderNodes:
             return {"warnings": [message]}
         if look.warning:
             emit(_event("warning", turn, message=look.warning))
+        twin = next((v for v in state["views"] if look.view is not None and v.digest == look.view.digest), None)
+        if twin is not None:
+            message = f"V{job.view} would show the same pixels as V{twin.index} and was not looked at again"
+            emit(_event("warning", turn, message=message))
+            return {"warnings": [message]}
         emit(_event("look", turn, view=look.view, region=look.region, measurement=look.measurement))
         asker = self._asker(state, emit)
         observation = await self._describe(state, look, describer, asker)
@@ -246,49 +183,47 @@ class ReaderNodes:
             "regions": [look.region] if look.region else [],
             "measurements": [look.measurement] if look.measurement else [],
             "observations": [observation],
-            "warnings": [look.warning] if look.warning else [],
-            "spent": asker.spent if asker else Spent(),
+            "warnings": [*([look.warning] if look.warning else []), *_reached(asker)],
+            "spent": _spent(asker),
         }
 
     async def _describe(self, task: LookTask, look: Look, describer: Describer, asker: _Asker | None) -> Observation:
-        overview = _view(task["views"], task["overview"])
-        if look.view is None:  # a measurement alone: its numbers are the description
-            describer, asker = MeasuredDescriber(), None
-        view = look.view or overview
+        """What the view shows. A measurement alone (no view) is said of the region's last view, and called M, not O."""
+        overview = view_of(task["views"], task["overview"])
+        of_region = [v for v in task["views"] if look.region is not None and v.region == look.region.id]
+        view = look.view or (of_region or [overview])[-1]
         scene = DescribeScene(
             view=view,
             overview=overview,
             image=self._resources.loupe(task["study_id"]).study.images[view.image],
             region=look.region,
             measurement=look.measurement,
-            prefix=self._prefix(task["study_id"], task["views"], task["overview"]),
+            prefix=self._prefix(task["study_id"], overview),
             picture=self._resources.picture,
             ask=asker.ask if asker else None,
         )
-        observation = await describer(scene)
-        if look.view is None and look.region is not None:
-            return observation.model_copy(update={"id": f"O{task['job'].view}", "region": look.region.id})
-        return observation
+        if look.view is not None:
+            return await describer(scene)
+        measured = await MeasuredDescriber()(scene)
+        region = look.region.id if look.region else None
+        return measured.model_copy(update={"id": f"M{task['job'].view}", "region": region})
 
     # --- review (a person) ------------------------------------------------------------------------------------------
 
     async def review(self, state: ReaderState) -> dict[str, Any]:
         """Stop for a person, who may add, move or exclude regions; what is added or moved is looked at next."""
-        shown = [region.model_dump(mode="json", exclude={"mask"}) for region in state.get("regions", [])]
-        said = Review.model_validate(interrupt({"regions": shown, "overview": state["overview"]}) or {})
-        views = state["views"]
-        overview = _view(views, state["overview"])
-        jobs: list[Job] = []
-        number, view = _next_region(state.get("regions", [])), _next_view(views, state.get("jobs", ()))
-        boxes = [*((None, box) for box in said.add), *said.move.items()]
-        for offset, (identity, corners) in enumerate(boxes):
-            image = overview.image
-            box = _person_box(corners, self._resources.loupe(state["study_id"]).study, image)
-            region = Region(id=identity or f"R{number}", image=image, box=box, view=overview.index, source="person")
-            number += identity is None
-            jobs.append(Job(action=Zoom(view=overview.index, box=box), view=view + offset, region=region))
-        excluded = list(dict.fromkeys([*state.get("excluded", []), *said.exclude]))
-        return {"jobs": jobs, "reviewed": True, "excluded": excluded, "regions": [j.region for j in jobs if j.region]}
+        regions = state.get("regions", [])
+        shown = [region.model_dump(mode="json", exclude={"mask"}) for region in regions]
+        said = read_review(interrupt({"regions": shown, "overview": state["overview"]}), regions)
+        jobs = review_jobs(said, state, self._resources.loupe(state["study_id"]).study)
+        return {
+            "jobs": jobs,
+            "next_view": state["next_view"] + len(jobs),
+            "reviewed": True,
+            "excluded": list(dict.fromkeys([*state.get("excluded", []), *said.exclude, *said.move])),
+            "regions": [job.region for job in jobs if job.region],
+            "started": time.time(),  # the person's time is not the question's
+        }
 
     # --- draft, claims, verify --------------------------------------------------------------------------------------
 
@@ -296,21 +231,24 @@ class ReaderNodes:
         """What would be said, from the chain of observations."""
         emit, turn = _emitter(writer), state["turn"]
         asker = self._asker(state, emit)
-        warnings: list[str] = []
+        stop = no_more_looks(state, self._resources)
+        warnings = [] if state["plan_done"] or not stop else [stop]
         if asker is None:
-            draft, warnings = compose(state["question"], _kept(state))
+            draft, notes = compose(state["question"], kept_observations(state))
+            warnings += notes
         else:
             draft = await self._vlm_draft(state, asker)
         emit(_event("draft", turn, statements=draft.sentences, answerable=draft.answerable))
-        return {"draft": draft, "warnings": warnings, "spent": asker.spent if asker else Spent()}
+        return {"draft": draft, "warnings": [*warnings, *_reached(asker)], "spent": _spent(asker)}
 
     async def _vlm_draft(self, state: ReaderState, asker: _Asker) -> Draft:
+        overview = view_of(state["views"], state["overview"])
         scene = DraftScene(
             question=state["question"],
-            overview=_view(state["views"], state["overview"]),
+            overview=overview,
             views=[v for v in state["views"] if v.region not in state.get("excluded", []) or v.region is None],
-            observations=_kept(state),
-            prefix=self._prefix(state["study_id"], state["views"], state["overview"]),
+            observations=kept_observations(state),
+            prefix=self._prefix(state["study_id"], overview),
             picture=self._resources.picture,
             ask=asker.ask,
         )
@@ -324,10 +262,15 @@ class ReaderNodes:
         draft = state["draft"]
         assert draft is not None
         study = self._resources.loupe(state["study_id"]).study
-        overview = _view(state["views"], state["overview"])
-        claims, statements, unparsed = claims_of(draft, state["views"], state.get("regions", []), overview, study)
+        overview = view_of(state["views"], state["overview"])
+        first = state["next_claim"]
+        regions = state.get("regions", [])
+        claims, statements = claims_of(draft, state["views"], regions, overview, study, first_id=first)
+        unparsed = list(dict.fromkeys(word for statement in statements for word in statement.unparsed))
         _emitter(writer)(_event("claims", state["turn"], claims=claims, unparsed=unparsed))
-        return {"claims": claims, "statements": statements, "unparsed": unparsed}
+        return {
+            "claims": claims, "next_claim": first + len(claims), "statements": statements, "unparsed": unparsed,
+        }  # fmt: skip
 
     async def verify(self, state: VerifyTask, writer: StreamWriter) -> dict[str, Any]:
         """One branch a claim: independent checks, one verdict."""
@@ -345,7 +288,7 @@ class ReaderNodes:
         )
         verdict = await verify_claim(claim, scene, self._resources.verifiers)
         emit(_event("verdict", state["turn"], claim=claim, verdict=verdict))
-        return {"verdicts": [verdict], "spent": asker.spent if asker else Spent()}
+        return {"verdicts": [verdict], "warnings": _reached(asker), "spent": _spent(asker)}
 
     # --- revise, answer ---------------------------------------------------------------------------------------------
 
@@ -373,7 +316,7 @@ class ReaderNodes:
             run=state["session"], turn=state["turn"], question=state["question"], answer=text, abstained=abstained,
             confidence=None if abstained else sure, confidence_basis=basis,
             statements=tuple(state["statements"]),
-            study=study_summary(study, _view(state["views"], state["overview"]).image),
+            study=study_summary(study, view_of(state["views"], state["overview"]).image),
             views=tuple(state["views"]), regions=tuple(state.get("regions", [])),
             observations=tuple(state.get("observations", [])),
             measurements=tuple(_latest(state.get("measurements", []))),
@@ -398,7 +341,7 @@ class ReaderNodes:
         """Plan again while there is room for a look: a spent budget needs no further plan. After a review, draft."""
         if state.get("reviewed"):
             return "draft"
-        return "plan" if not self._no_more_looks(state) else "draft"
+        return "plan" if not no_more_looks(state, self._resources) else "draft"
 
     def after_look_reviewed(self, state: ReaderState) -> str:
         """As `after_look`, with the review before the draft."""
@@ -408,7 +351,7 @@ class ReaderNodes:
     def after_claims(self, state: ReaderState) -> list[Send] | str:
         """Fan out to the checks, one a claim; with nothing claimed, straight to the revision."""
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
-        task = {**shared, "regions": state.get("regions", []), "observations": _kept(state)}
+        task = {**shared, "regions": state.get("regions", []), "observations": kept_observations(state)}
         return [Send("verify", {**task, "claim": claim}) for claim in state.get("claims", [])] or "revise"
 
     def _sends(self, state: ReaderState) -> list[Send]:
@@ -425,9 +368,18 @@ class ReaderNodes:
         vlm = self._resources.vlm
         return MeasuredDescriber() if vlm is None else VLMDescriber(vlm.model)
 
-    def _prefix(self, study_id: str, views: Sequence[View], overview: int) -> tuple[Message, ...]:
-        view = _view(views, overview)
-        return prefix(self._resources.loupe(study_id).study.images[view.image], view, self._resources.picture)
+    def _prefix(self, study_id: str, overview: View) -> tuple[Message, ...]:
+        study = self._resources.loupe(study_id).study
+        return prefix(study.images[overview.image], overview, self._resources.picture)
+
+
+def _spent(asker: _Asker | None) -> Spent:
+    return asker.spent if asker else Spent()
+
+
+def _reached(asker: _Asker | None) -> list[str]:
+    """The cap that a call met, as a warning."""
+    return [asker.reached] if asker and asker.reached else []
 
 
 def _emitter(writer: StreamWriter) -> Emit:
@@ -458,33 +410,27 @@ def _fresh_turn(turn: int, question: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _view(views: Sequence[View], index: int) -> View:
-    return next(view for view in views if view.index == index)
+def _checked(question: str | None) -> str:
+    question = (question or "").strip()
+    if not question:
+        raise UsageError("there is no question")
+    try:
+        question.encode()
+    except UnicodeEncodeError:
+        raise UsageError("the question holds bytes that are no text") from None
+    return question
 
 
-def _next_view(views: Sequence[View], jobs: Sequence[Job] = ()) -> int:
-    """Past every view there is and every index that was given out, so that a failed look's index is never reused."""
-    return max([-1, *(v.index for v in views), *(j.view for j in jobs)]) + 1
-
-
-def _next_region(regions: Sequence[Region]) -> int:
-    return max([0, *(int(r.id.removeprefix("R")) for r in regions)]) + 1
-
-
-def _kept(state: ReaderState) -> list[Observation]:
-    """Observations, less those of regions that a person excluded."""
-    excluded = set(state.get("excluded", []))
-    return [o for o in state.get("observations", []) if o.region is None or o.region not in excluded]
+def _partly(study: Study, image: int) -> list[str]:
+    """That a question of a series starts from one of its images."""
+    series = study.series[study.images[image].series]
+    if len(series.images) == 1:
+        return []
+    place = series.images.index(image) + 1
+    number = len(series.images)
+    return [f"the question starts from image {place} of {number}; others are seen only where the planner goes"]
 
 
 def _latest(measurements: Sequence[Measurement]) -> list[Measurement]:
     """The last measurement of each region."""
     return list({m.region: m for m in measurements}.values())
-
-
-def _person_box(corners: tuple[float, float, float, float], study: Study, image: int) -> BoundingBox:
-    shown = study.images[image]
-    try:
-        return BoundingBox.from_tuple(corners).clip(shown.width, shown.height)
-    except ValueError:
-        raise UsageError(f"box {corners} lies outside the image of {shown.width} x {shown.height} pixels") from None

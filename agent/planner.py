@@ -10,6 +10,7 @@ from medloupe.agent.messages import Chain
 from medloupe.errors import ActionRejected
 from medloupe.models.vlm.base import Message, Picture, VLMReply, VLMRequest
 from medloupe.models.vlm.profiles import ModelProfile
+from medloupe.tools.imaging import preset_names
 from medloupe.tools.look import Loupe
 from medloupe.tools.look.actions import Action, Compare, Crop, Measure, Segment, SetWindow, Slice, Zoom
 from medloupe.types import Observation, Region, View
@@ -46,8 +47,21 @@ class PlanScene:
 
     @property
     def chain(self) -> list[str]:
-        """What was seen, a line a view, besides the overview."""
-        return Chain(self.views, self.observations).lines()[1:]
+        """What was seen, a line a view, besides the bare overview."""
+        return [line for _, line in Chain(self.views, self.observations).lines(bare=self.overview.index)]
+
+    @property
+    def facts(self) -> str:
+        """What the tools can name: slices where there are any, window presets where there are any."""
+        study = self.loupe.study
+        shown = study.images[self.overview.image]
+        parts = []
+        for series in (s for s in study.series if len(s.images) > 1):
+            here = series.index == shown.series
+            place = f"; V{self.overview.index} shows number {series.images.index(shown.index)}" if here else ""
+            parts.append(f"Series {series.index} has {len(series.images)} images{place}.")
+        presets = preset_names(shown)
+        return " ".join([*parts, *([f"Window presets: {', '.join(presets)}."] if presets else [])])
 
     def view(self, index: int) -> View:
         """The view of that index; ActionRejected names the ones there are."""
@@ -87,35 +101,55 @@ def check_action(action: Action, scene: PlanScene, taken: Sequence[Action] = ())
     if isinstance(action, Measure | Crop) and not any(r.id == action.region for r in scene.regions):
         known = ", ".join(r.id for r in scene.regions) or "none yet"
         raise ActionRejected(f"there is no region {action.region}; there are {known}")
-    if isinstance(action, Compare):
-        scene.view(action.other)
     if isinstance(action, Measure):
         return
     view = scene.view(action.view)
-    if view.overlay == "pair" and not isinstance(action, Compare):
-        raise ActionRejected(f"V{view.index} shows two views side by side; name one of them instead")
+    others = [scene.view(action.other)] if isinstance(action, Compare) else []
+    if others and others[0].index == view.index:
+        raise ActionRejected("compare needs two different views")
+    for named in (view, *others):
+        if named.overlay == "pair":
+            raise ActionRejected(f"V{named.index} shows two views side by side; name one of them instead")
+    if isinstance(action, SetWindow):
+        _check_window(action, view, scene)
     if view.depth >= scene.depth and isinstance(action, Zoom | Segment | Crop):
         raise ActionRejected(f"V{view.index} is already {view.depth} zooms deep, which is the most there may be")
-    if isinstance(action, Zoom | Segment | Crop | SetWindow):
-        _check_repeat(action, view, scene, taken)
+    _check_repeat(action, scene, taken)
+
+
+def _check_window(action: SetWindow, view: View, scene: PlanScene) -> None:
+    presets = preset_names(scene.loupe.study.images[view.image])
+    if not presets:
+        raise ActionRejected(f"V{view.index} is in colour and has no grey-value window")
+    if action.preset is not None and action.preset not in presets:
+        raise ActionRejected(f"there is no window {action.preset[:40]!r} here; there are {', '.join(presets)}")
 
 
 def _check_slice(action: Slice, scene: PlanScene) -> None:
     series = scene.loupe.study.series
     if not 0 <= action.series < len(series):
         raise ActionRejected(f"there is no series {action.series}; there are {len(series)}, counted from 0")
-    if not 0 <= action.index < len(series[action.series].images):
-        raise ActionRejected(f"series {action.series} has {len(series[action.series].images)} images, counted from 0")
+    images = series[action.series].images
+    if not 0 <= action.index < len(images):
+        raise ActionRejected(f"series {action.series} has {len(images)} images, counted from 0")
+    if any(v.kind in ("slice", "overview") and v.image == images[action.index] for v in scene.views):
+        raise ActionRejected("that image was looked at already; name another, or answer")
 
 
-def _check_repeat(
-    action: Zoom | Segment | Crop | SetWindow, view: View, scene: PlanScene, taken: Sequence[Action]
-) -> None:
-    """The same crop may be looked at `repeats` times: over 0.95 of overlap on the same image is the same crop."""
+def _check_repeat(action: Action, scene: PlanScene, taken: Sequence[Action]) -> None:
+    """The same crop may be looked at `repeats` times; over 0.95 of overlap on one image is the same crop.
+
+    What this cannot foresee (two boxes that are outlined alike) the look itself notices by the pixels it made.
+    """
     again = sum(1 for other in taken if other == action)
-    if isinstance(action, Zoom):
-        again += sum(
-            1 for v in scene.views if v.kind == "zoom" and v.image == view.image and v.box.iou(action.box) > 0.95
-        )
+    for view in scene.views:
+        match action:
+            case Zoom():
+                image = scene.view(action.view).image
+                again += view.kind == "zoom" and view.image == image and view.box.iou(action.box) > 0.95
+            case Crop():
+                again += view.kind == "crop" and view.region == action.region
+            case Compare():
+                again += view.kind == "compare" and (view.parent, view.other) == (action.view, action.other)
     if again >= scene.repeats:
         raise ActionRejected("that was looked at already; look elsewhere, or answer")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -117,6 +118,7 @@ class ToolCallingPlanner:
         ask = template.render(
             question=scene.question,
             chain=scene.chain,
+            facts=scene.facts,
             looks_left=scene.looks_left,
             convention=scene.profile.describe_convention(),
         )
@@ -225,7 +227,9 @@ def _segment(said: segment, scene: PlanScene) -> Segment:
 
 
 def _point(pair: list[float], view: View, profile: ModelProfile) -> tuple[float, float]:
-    return view.to_image(*profile.to_view_point(pair, view.width, view.height))
+    x, y = profile.to_view_point(pair, view.width, view.height)
+    # A point on the far edge means the last pixel: pixels are half-open.
+    return view.to_image(min(x, view.width - 0.5), min(y, view.height - 0.5))
 
 
 def _window(said: window) -> Window | None:
@@ -233,8 +237,10 @@ def _window(said: window) -> Window | None:
         if said.preset is None:
             raise ActionRejected("window needs a preset, or a centre and a width")
         return None
-    if said.width <= 0:
-        raise ActionRejected("a window's width is above 0")
+    if not (math.isfinite(said.centre) and math.isfinite(said.width) and said.width > 0):
+        raise ActionRejected("a window needs a finite centre and a width above 0")
+    if said.preset is not None:
+        raise ActionRejected("a window is a preset, or a centre and a width, not both")
     return Window(centre=said.centre, width=said.width, source="set")
 
 

@@ -66,11 +66,15 @@ class Resources:
         self._pictures: OrderedDict[str, Picture] = OrderedDict()
 
     def loupe(self, study_id: str) -> Loupe:
-        """The study, ready to be looked at; KeyError when the store does not hold it."""
-        return _remember(
-            self._loupes, study_id,
-            lambda: Loupe(self.store.get_study(study_id), self.store, self.segmenter, longest=self.view_px), 16,
-        )  # fmt: skip
+        """The study, ready to be looked at; UsageError when the store no longer holds it."""
+        longest = min(self.view_px, self.vlm.profile.longest) if self.vlm else self.view_px
+        try:
+            return _remember(
+                self._loupes, study_id,
+                lambda: Loupe(self.store.get_study(study_id), self.store, self.segmenter, longest=longest), 16,
+            )  # fmt: skip
+        except KeyError:
+            raise UsageError("the session's images are no longer in its store") from None
 
     def picture(self, view: View) -> Picture:
         """A view as it is sent, from the store: encoded once, when it was made."""

@@ -7,6 +7,7 @@ Lists grow over the turns of a session; what belongs to one question only (`jobs
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypedDict
 
 from medloupe.agent.budget import Spent
@@ -24,7 +25,20 @@ from medloupe.types import (
     View,
 )
 
-__all__ = ["Draft", "Drafted", "Job", "LookTask", "ReaderState", "Review", "StatedClaim", "VerifyTask", "merge_regions"]
+__all__ = [
+    "Draft",
+    "Drafted",
+    "Job",
+    "LookTask",
+    "ReaderState",
+    "Review",
+    "StatedClaim",
+    "VerifyTask",
+    "kept_observations",
+    "merge_regions",
+    "next_region",
+    "view_of",
+]
 
 
 class Job(Frozen):
@@ -50,6 +64,8 @@ class Drafted(Frozen):
     text: str
     views: tuple[int, ...] = ()
     stated: tuple[StatedClaim, ...] = ()
+    complete: bool = False
+    """`stated` is all that it says, so that its words need not be read for more."""
 
 
 class Draft(Frozen):
@@ -103,6 +119,10 @@ class ReaderState(TypedDict, total=False):
     excluded: list[str]
     """Regions that a person took out: what was seen there supports nothing."""
 
+    next_view: int
+    """The next view's index: one that was given out is never given again, even if its look failed."""
+    next_claim: int
+    """The next claim's number."""
     overview: int
     """View index of the current overview."""
     jobs: list[Job]
@@ -119,6 +139,22 @@ class ReaderState(TypedDict, total=False):
     """Seconds since the epoch."""
     warnings: Annotated[list[str], merge_warnings]
     answer: Answer | None
+
+
+def view_of(views: Sequence[View], index: int) -> View:
+    """The view of that index."""
+    return next(view for view in views if view.index == index)
+
+
+def next_region(regions: Sequence[Region]) -> int:
+    """Number of the next region's id."""
+    return max([0, *(int(r.id.removeprefix("R")) for r in regions)]) + 1
+
+
+def kept_observations(state: ReaderState) -> list[Observation]:
+    """Observations, less those of regions that a person excluded."""
+    excluded = set(state.get("excluded", []))
+    return [o for o in state.get("observations", []) if o.region is None or o.region not in excluded]
 
 
 class LookTask(TypedDict):

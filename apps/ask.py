@@ -24,11 +24,11 @@ Say = Callable[[str], None]
 """Prints one line of error on stderr."""
 
 
-def run_ask(settings: Settings, study: Path, question: str, *, as_json: bool, say: Say) -> int:
+def run_ask(settings: Settings, study: Path, question: str, *, image: int | None, as_json: bool, say: Say) -> int:
     """One question; returns the exit code. Failed or stopped, the partial trace stays and the error says where."""
     console = Console(stderr=as_json, highlight=False, markup=False, emoji=False)
     with asyncio.Runner() as runner:
-        session, folder = Session(settings, study=study), None
+        session, folder = Session(settings, study=study, image=image), None
         try:
             runner.run(session.__aenter__())
             folder = RunFolder(settings.out / session.run, session.store.get_png)

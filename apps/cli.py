@@ -107,15 +107,16 @@ def _model_options(command: F) -> F:
 @click.argument("study", type=click.Path(path_type=Path))
 @click.argument("question")
 @_model_options
+@click.option("--image", type=int, metavar="N", help="Start from that image, counted from 0 (default: the middle one).")
 @click.option("--json", "as_json", is_flag=True, help="Print answer.json on stdout; progress goes to stderr.")
-def ask(study: Path, question: str, as_json: bool, **flags: Any) -> int:
+def ask(study: Path, question: str, image: int | None, as_json: bool, **flags: Any) -> int:
     """Ask one QUESTION of a STUDY: a DICOM, PNG, JPEG or TIFF file, or a folder."""
     if not question.strip():
         raise UsageError("there is no question")
     settings = _settings(study, flags)
     from medloupe.apps.ask import run_ask
 
-    return run_ask(settings, study, question, as_json=as_json, say=_say)
+    return run_ask(settings, study, question, image=image, as_json=as_json, say=_say)
 
 
 @cli.command()
@@ -126,7 +127,7 @@ def chat(study: Path | None, run: str | None, **flags: Any) -> int:
     """Ask several questions of a STUDY in turn, or go on with a session."""
     if (study is None) == (run is None):
         raise UsageError("give a STUDY to start a session, or --session ID to resume one, and not both")
-    settings = _settings(study, flags)
+    settings = _settings(study, flags) if run is None else _resumed_settings(run, flags)
     from medloupe.apps.ask import run_chat
 
     return run_chat(settings, study, run, say=_say)
@@ -155,12 +156,21 @@ def tools(as_json: bool) -> None:
     _print_json(found) if as_json else print_tools(found)
 
 
-def _settings(study: Path | None, flags: Mapping[str, Any]) -> Settings:
+def _settings(study: Path | None, flags: Mapping[str, Any], *, say: bool = True) -> Settings:
     from medloupe.settings import config_files, load_settings
 
-    if left_out := config_files(study).left_out:
+    if (left_out := config_files(study).left_out) and say:
         click.echo(f"note: {left_out} lies in the study's folder and was not read", err=True)
     return load_settings(study=study, **flags)
+
+
+def _resumed_settings(run: str, flags: Mapping[str, Any]) -> Settings:
+    """As for a new session: a medloupe.toml in the study's folder is not read, even when it is run from there."""
+    from medloupe.apps.session import study_of
+
+    # The sessions folder is first looked up without the working directory's file: that may be the study's own.
+    trusted = _settings(Path.cwd(), flags, say=False)
+    return _settings(study_of(trusted.sessions, run), flags)
 
 
 def _print_json(content: object) -> None:

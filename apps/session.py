@@ -29,9 +29,11 @@ from medloupe.settings import Settings
 from medloupe.tools.imaging import DiskStore, load_study
 from medloupe.types import Answer, Verdict, View
 
-__all__ = ["RunFolder", "Session", "new_run"]
+__all__ = ["RunFolder", "Session", "new_run", "study_of"]
 
 _RUN = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
+_STUDY_NOTE = "study"
+"""Of a session's folder: the study's path. Private, like the rest of it."""
 Watch = Callable[[TraceEvent], None]
 
 
@@ -46,6 +48,13 @@ def new_run(sessions: Path) -> str:
         except OSError as error:
             raise UsageError(f"the sessions folder {sessions} cannot be written: {error.strerror}") from None
         return run
+
+
+def study_of(sessions: Path, run: str) -> Path | None:
+    """Where the study of a session lies, so that a medloupe.toml beside it is not read on resuming; None if unknown."""
+    note = sessions / run / _STUDY_NOTE
+    known = _RUN.fullmatch(run) and note.is_file()
+    return Path(note.read_bytes().decode("utf-8", "surrogateescape")) if known else None
 
 
 class RunFolder:
@@ -112,11 +121,14 @@ class Session:
     `study` is None for a session that is resumed. Raises UserError when either cannot be opened.
     """
 
-    def __init__(self, settings: Settings, *, study: Path | None = None, run: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, study: Path | None = None, run: str | None = None, image: int | None = None
+    ) -> None:
         if (study is None) == (run is None):
             raise UsageError("give a study to start a session, or the id of a session to resume, and not both")
         self.settings = settings
         self.study = study
+        self.image = image
         self.run = run or ""
         self.answers: list[Answer] = []
         self._opened = False
@@ -161,7 +173,7 @@ class Session:
         """
         inputs: dict[str, Any] = {"question": question}
         if self.study and not self._opened:
-            inputs |= {"study": str(self.study), "modality": self.settings.modality}
+            inputs |= {"study": str(self.study), "modality": self.settings.modality, "image": self.image}
         config = {
             "configurable": {"thread_id": self.run},
             "recursion_limit": self.resources.budget.recursion_limit(),
@@ -205,6 +217,7 @@ class Session:
         if not study.exists():
             raise InputRejected("not-found", "There is no such file or folder.")
         self.run = new_run(self.settings.sessions)
+        _write_whole(self.home / _STUDY_NOTE, str(study.resolve()).encode("utf-8", "surrogateescape"))
 
     def _resume(self) -> None:
         if not _RUN.fullmatch(self.run):

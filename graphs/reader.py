@@ -37,7 +37,8 @@ def make_graph(
         checkpointer: the caller's own; `open_checkpoints(path)` gives a private SQLite one. Needed for sessions of
             several turns and for `review`.
         review: stop (LangGraph interrupt) before the draft, so that a person may add, move or exclude regions; resume
-            with `Command(resume={"add": [[x0, y0, x1, y1]], "move": {"R1": [...]}, "exclude": ["R2"]})`.
+            with `Command(resume={"add": [[x0, y0, x1, y1]], "move": {"R1": [...]}, "exclude": ["R2"]})`, or with
+            `Command(resume=True)` to go on as it is. A moved region becomes a new one in its place.
 
     Input: `{"study": path, "question": text}`; later turns of a thread need the question only. Output: state with
     `answer` (an Answer). Stream mode "custom" gives the trace's events as they happen. Raises UserError and ModelError.

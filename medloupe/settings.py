@@ -35,7 +35,7 @@ CONFIG_FILE = "medloupe.toml"
 
 _TRACING = ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2")
 _TRUE = frozenset({"1", "true", "yes", "on"})
-_SECRETS = frozenset({"api_key", "verifier_api_key"})
+_SECRETS = frozenset({"api_key", "openai_api_key", "verifier_api_key"})
 _LOOKS_SECRET = ("key", "secret", "password", "credential")
 
 
@@ -93,9 +93,13 @@ class Settings(BaseSettings):
     """Where sessions are kept for `medloupe chat --session`: pixels of views and checkpoints, mode 0700."""
 
     api_key: SecretStr | None = Field(
-        default=None, exclude=True, repr=False, validation_alias=AliasChoices("MEDLOUPE_API_KEY", "OPENAI_API_KEY")
+        default=None, exclude=True, repr=False, validation_alias=AliasChoices("MEDLOUPE_API_KEY")
     )
     """For the endpoint `vlm`. From the environment only."""
+    openai_api_key: SecretStr | None = Field(
+        default=None, exclude=True, repr=False, validation_alias=AliasChoices("OPENAI_API_KEY")
+    )
+    """OpenAI's own variable, so sent to OpenAI's hosts only."""
     verifier_api_key: SecretStr | None = Field(
         default=None, exclude=True, repr=False, validation_alias=AliasChoices("MEDLOUPE_VERIFIER_API_KEY")
     )
@@ -137,6 +141,9 @@ class Settings(BaseSettings):
 
     def key(self) -> str | None:
         """The key for `vlm`, as a string for the client only."""
+        host = urlsplit(self.vlm or "").hostname or ""
+        if self.api_key is None and self.openai_api_key and (host == "openai.com" or host.endswith(".openai.com")):
+            return self.openai_api_key.get_secret_value()
         return self.api_key.get_secret_value() if self.api_key else None
 
     def verifier_key(self) -> str | None:

@@ -329,6 +329,8 @@ class Statement(Frozen):
     """What stood here before it was corrected."""
     reason: str = ""
     """Why it was changed or dropped."""
+    unparsed: tuple[str, ...] = ()
+    """Its words that no claim was made of: nothing checked them."""
 
 
 class CheckedClaim(Frozen):

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -129,8 +129,12 @@ class _Completion(BaseModel):
     usage: _Usage | None = None
 
 
-def read_completion(content: bytes, model: str) -> VLMReply:
-    """The reply in a Chat Completions body; ReplyCutOff, ReplyRefused or ReplyUnreadable when there is none to use."""
+def read_completion(content: bytes, model: str, without_key: Callable[[str], str]) -> VLMReply:
+    """The reply in a Chat Completions body; ReplyCutOff, ReplyRefused or ReplyUnreadable when there is none to use.
+
+    A server may echo the request's headers: the key is taken out of the body before anything is read from it.
+    """
+    content = without_key(content.decode("utf-8", "replace")).encode()
     try:
         completion = _Completion.model_validate_json(content)
     except ValidationError:
@@ -182,10 +186,11 @@ class StreamReader:
         """The reply said why it ended, so all of it is here."""
         return self._finish is not None
 
-    def reply(self, model: str) -> VLMReply:
-        """The whole reply; the same errors as `read_completion`."""
+    def reply(self, model: str, without_key: Callable[[str], str]) -> VLMReply:
+        """The whole reply, less the key should the server echo it; the same errors as `read_completion`."""
         calls = [self._calls[place] for place in sorted(self._calls)]
-        message = _Message(content="".join(self._text), refusal="".join(self._refusal), tool_calls=calls)
+        whole = _Message(content="".join(self._text), refusal="".join(self._refusal), tool_calls=calls)
+        message = _Message.model_validate_json(without_key(whole.model_dump_json()))
         return _reply(message, self._finish, self._usage, self._model or model)
 
 

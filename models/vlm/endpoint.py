@@ -136,7 +136,7 @@ class EndpointVLM:
 
     async def _whole(self, body: dict[str, Any]) -> VLMReply:
         raw = await self._connected().chat.completions.with_raw_response.create(**body)
-        return read_completion(raw.http_response.content, self.model)
+        return read_completion(raw.http_response.content, self.model, self._without_key)
 
     async def _streamed(self, body: dict[str, Any]) -> VLMReply | Failure:
         reader = StreamReader()
@@ -146,7 +146,9 @@ class EndpointVLM:
                     reader.add(chunk.model_dump())
             except ValueError:
                 return Failure(reason="the stream broke off inside a chunk")
-        return reader.reply(self.model) if reader.finished else Failure(reason="the stream ended before the reply did")
+        if not reader.finished:
+            return Failure(reason="the stream ended before the reply did")
+        return reader.reply(self.model, self._without_key)
 
     def _connected(self) -> AsyncOpenAI:
         """The client of the running event loop, made on first use (importing openai takes half a second)."""
@@ -193,7 +195,10 @@ class EndpointVLM:
 
     def _clean(self, text: str) -> str:
         """A server's words without the key, should it have echoed it."""
-        return one_line(text.replace(self._api_key, "***") if self._api_key else text)
+        return one_line(self._without_key(text))
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._api_key, "***") if self._api_key else text
 
 
 def _server_words(error: APIStatusError) -> str:

@@ -75,7 +75,9 @@ def test_a_dotenv_file_is_not_read(clean_place: Path) -> None:
 
 def test_keys_come_from_the_environment_and_show_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
-    assert load_settings().key() == CANARY
+    assert load_settings(vlm="https://api.openai.com/v1", vlm_model="m").key() == CANARY
+    for other in ("http://127.0.0.1:8000/v1", "https://openai.com.example.org/v1", "https://notopenai.com/v1"):
+        assert load_settings(vlm=other, vlm_model="m").key() is None
     monkeypatch.setenv("MEDLOUPE_API_KEY", f"{CANARY}-own")
     settings = load_settings()
     assert settings.key() == f"{CANARY}-own"

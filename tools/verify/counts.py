@@ -71,14 +71,13 @@ def _distinct(regions: list[Region]) -> list[Region]:
 def _shows(region: Region, finding: str, scene: Scene) -> bool:
     """Whether any describer said so of this region: a finding, or a word like "hypointense"; a fault says nothing."""
     said = [o for o in scene.observations if o.region == region.id and o.fault is None]
-    return any(_says(o, finding, scene) for o in said)
+    return any(_says(o, finding, scene.loupe.study.images[region.image]) for o in said)
 
 
-def _says(observation: Observation, finding: str, scene: Scene) -> bool:
+def _says(observation: Observation, finding: str, image: Image) -> bool:
     if not finding or findings().get(finding, {}).get("generic"):
         return bool(observation.text or observation.attributes)
-    image = scene.loupe.study.images[0]
     said, _ = claims_from_text(observation.text, first_id=1, image=image, region=None, view=None)
     said += claims_from_attributes(observation.attributes, first_id=1, region=None, view=None, source_text="")
     denied = {c.finding for c in said if c.attribute == "presence" and c.value is False}
-    return finding in {c.finding for c in said} | {str(c.value) for c in said} - denied
+    return finding in ({c.finding for c in said} | {str(c.value) for c in said}) - denied
