@@ -27,13 +27,16 @@ def revise_statement(statement: Statement, claims: Sequence[Claim], verdicts: di
     mark = _mark([claim for claim, _ in doubtful], statement.unparsed)
     reason = "; ".join(f"{verdict.claim}: {verdict.reason}" for _, verdict in (refuted or doubtful))
     if refuted:
+        if not any(verdict.independent for _, verdict in refuted):
+            # Two measurements of one thing disagree: neither corrects the other.
+            return _changed(statement, "refuted", reason)
         text = _corrected(statement.text, refuted)
         if text is None:
             return _changed(statement, "refuted", reason)
-        return _changed(statement, "corrected", reason, text=text + mark, original=statement.text)
+        return _changed(statement, "corrected", reason, text=_marked(text, mark), original=statement.text)
     if len(doubtful) == len(found):
         return _changed(statement, "undetermined", reason)
-    return _changed(statement, "supported", reason, text=statement.text + mark)
+    return _changed(statement, "supported", reason, text=_marked(statement.text, mark))
 
 
 _MOST_WORDS = 6
@@ -41,13 +44,21 @@ _MOST_WORDS = 6
 
 
 def _mark(doubtful: Sequence[Claim], unparsed: Sequence[str]) -> str:
-    """What of a statement is not backed by a check, in brackets; "" when all of it is."""
+    """What of a statement is not backed by a check, in words; "" when all of it is."""
     names = list(dict.fromkeys(claim.attribute.replace("_", " ") for claim in doubtful))
     parts = [f"{NOT_CONFIRMED}: {', '.join(names)}"] if names else []
     if unparsed:
         rest = ", ..." if len(unparsed) > _MOST_WORDS else ""
         parts.append(f"not checked: {', '.join(unparsed[:_MOST_WORDS])}{rest}")
-    return f" ({'; '.join(parts)})" if parts else ""
+    return "; ".join(parts)
+
+
+def _marked(text: str, mark: str) -> str:
+    """The mark in brackets, before the sentence's full stop so that it is read with it."""
+    if not mark:
+        return text
+    body = text.removesuffix(".")
+    return f"{body} ({mark}){'.' if body != text else ''}"
 
 
 def _changed(statement: Statement, status: str, reason: str, **changes: str) -> Statement:
@@ -70,7 +81,7 @@ def write_answer(statements: Sequence[Statement], refusal: str) -> tuple[str, bo
     if not sound:
         why = refusal or _why_nothing(statements)
         return f"No answer: {why}.", True
-    doubtful = [f"({NOT_CONFIRMED}) {s.text}" for s in statements if s.status == "undetermined"]
+    doubtful = [_marked(s.text, NOT_CONFIRMED) for s in statements if s.status == "undetermined"]
     return " ".join([*sound, *doubtful]), False
 
 
@@ -89,7 +100,10 @@ def confidence(statements: Sequence[Statement], verdicts: dict[str, Verdict]) ->
     if not claims or not any(s.status in ("supported", "corrected") for s in shown):
         return None, "nothing was claimed"
     good = sum(v.verdict == "supported" or (v.verdict == "refuted" and s.status == "corrected") for s, v in claims)
-    return round(good / len(claims), 3), f"{good} of {len(claims)} claims supported; not calibrated"
+    basis = f"{good} of {len(claims)} claims supported; not calibrated"
+    if not any(v.independent for _, v in claims):
+        basis += "; each was checked by measuring again, by nothing independent of the describer"
+    return round(good / len(claims), 3), basis
 
 
 def check_claims(claims: Sequence[Claim], verdicts: dict[str, Verdict]) -> tuple[CheckedClaim, ...]:

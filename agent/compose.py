@@ -24,22 +24,37 @@ class QuestionReading:
     """Which regions are meant: "hyperintense", "largest", ..."""
     unknown: tuple[str, ...]
     """Content words that measuring cannot place."""
+    regions: tuple[str, ...]
+    """Regions that are named: "R1", ..."""
+    superlative: str
+    """"hyperintense" for the brightest, "hypointense" for the darkest; "" where there is no such word."""
+    one: bool
+    """One region is meant, not several."""
     unnamed: tuple[str, ...]
     """Nouns such as "lesion" that measuring cannot tell from any other region."""
 
 
 def read_question(question: str) -> QuestionReading:
     """Reads a question by the word lists of prompts/knowledge/questions.yaml."""
-    words = re.findall(r"[^\W\d_]+", question.lower())
     table = knowledge("questions")
-    attributes = tuple(name for name, cues in table["asks"].items() if set(cues) & set(words))
+    text = question.lower()
+    regions = tuple(dict.fromkeys(f"R{n}" for n in re.findall(r"\br(\d+)\b", text)))
+    asked = {name for name, phrases in table["asks_phrases"].items() for phrase in phrases if phrase in text}
+    for phrase in (phrase for phrases in table["asks_phrases"].values() for phrase in phrases):
+        text = text.replace(phrase, " ")
+    words = re.findall(r"[^\W\d_]+", re.sub(r"\b[rv]\d+\b", " ", text))
+    asked |= {name for name, cues in table["asks"].items() if set(cues) & set(words)}
     selects = tuple(name for name, cues in table["selects"].items() if set(cues) & set(words))
     cues = {cue for group in ("asks", "selects") for listed in table[group].values() for cue in listed}
     known = cues.union(table["subjects"], table["describe"], table["function_words"])
+    extreme = (name for name, listed in table["superlatives"].items() if set(listed) & set(words))
     return QuestionReading(
-        attributes=attributes,
+        attributes=tuple(name for name in table["asks"] if name in asked),
         selects=selects,
         unknown=tuple(dict.fromkeys(word for word in words if word not in known)),
+        regions=regions,
+        superlative=next(extreme, ""),
+        one=not set(words) & set(table["several"]),
         unnamed=tuple(dict.fromkeys(word for word in words if word in table["unnamed"])),
     )
 
@@ -51,11 +66,12 @@ def compose(question: str, observations: Sequence[Observation]) -> tuple[Draft, 
         named = ", ".join(repr(word) for word in reading.unknown[:5])
         return Draft(
             answerable=False,
-            reason=f"no vision-language model is configured, and measuring alone cannot tell what {named} is",
+            reason=f"without a vision-language model this question is not understood ({named}); measuring answers "
+            "questions, in English, for size, place, side, number, brightness, density or shape",
         ), []
     seen = [o for o in observations if o.fault is None and o.describer == "measured"]
     if not seen:
-        return Draft(answerable=False, reason="nothing in the image stands out from its surroundings"), []
+        return Draft(answerable=False, reason="no separate region that stands out from its surroundings was found"), []
     chosen = _choose(reading, seen)
     if not chosen:
         return Draft(answerable=False, reason="no measured region is as the question says"), []
@@ -70,20 +86,26 @@ def compose(question: str, observations: Sequence[Observation]) -> tuple[Draft, 
 
 
 _BRIGHTNESS = ("hyperintense", "hypointense")
+_BY_SIZE = ("largest", "smallest")
 
 
 def _choose(reading: QuestionReading, seen: list[Observation]) -> list[Observation]:
-    """The observations that the question means, largest first where it asks for size."""
-    chosen = seen
-    for word in _BRIGHTNESS:
-        if word in reading.selects:
-            chosen = [o for o in chosen if _value(o, "intensity") == word]
-    if "largest" in reading.selects or "smallest" in reading.selects:
-        ranked = sorted(
-            chosen, key=lambda o: float(_value(o, "long_axis") or 0.0), reverse="largest" in reading.selects
-        )
-        chosen = ranked[:1]
+    """The observations that the question means; of a superlative the one, or all of them in its order."""
+    chosen = [o for o in seen if not reading.regions or o.region in reading.regions]
+    for word in (w for w in reading.selects if w not in _BY_SIZE):
+        chosen = [o for o in chosen if word in (a.value for a in o.attributes)]
+    by_size = next((w for w in _BY_SIZE if w in reading.selects), "")
+    if by_size:
+        return sorted(chosen, key=lambda o: _number(o, "long_axis"), reverse=by_size == "largest")[:1]
+    if reading.superlative:
+        ranked = sorted(chosen, key=lambda o: _number(o, "mean"), reverse=reading.superlative == "hyperintense")
+        return ranked[:1] if reading.one else ranked
     return chosen
+
+
+def _number(observation: Observation, attribute: str) -> float:
+    value = _value(observation, attribute)
+    return float(value) if isinstance(value, float) else 0.0
 
 
 def _value(observation: Observation, attribute: str) -> bool | float | str | None:

@@ -23,7 +23,7 @@ from medloupe.agent.answer import (
 from medloupe.agent.budget import Spent
 from medloupe.agent.calls import BudgetReached, Emit
 from medloupe.agent.claims import claims_of
-from medloupe.agent.compose import compose
+from medloupe.agent.compose import compose, read_question
 from medloupe.agent.describe import Describer, DescribeScene, MeasuredDescriber, VLMDescriber
 from medloupe.agent.draft import DraftScene, draft_with_vlm
 from medloupe.agent.looks import Look, carry_out
@@ -132,6 +132,8 @@ class ReaderNodes:
             about = {"planner": planner.name, "round": state["spent"].plans, "actions": []}
             emit(_event("plan", turn, **about, done=True, reason=stop))
             return {"jobs": [], "plan_done": stop, "warnings": [stop]}
+        if self._resources.vlm is None and read_question(state["question"]).unknown:
+            return {"jobs": [], "plan_done": "the question asks for more than measuring can tell"}
         asker = self._asker(state, emit)
         scene = plan_scene(state, self._resources, asker.ask if asker else None)
         try:
@@ -214,8 +216,17 @@ class ReaderNodes:
         """Stop for a person, who may add, move or exclude regions; what is added or moved is looked at next."""
         regions = state.get("regions", [])
         shown = [region.model_dump(mode="json", exclude={"mask"}) for region in regions]
-        said = read_review(interrupt({"regions": shown, "overview": state["overview"]}), regions)
-        jobs = review_jobs(said, state, self._resources.loupe(state["study_id"]).study)
+        study = self._resources.loupe(state["study_id"]).study
+        asked: dict[str, object] = {"regions": shown, "overview": state["overview"]}
+        while (
+            True
+        ):  # a malformed reply is asked for again, with what was wrong; raised, it would stay in the checkpoint
+            try:
+                said = read_review(interrupt(asked), regions)
+                jobs = review_jobs(said, state, study)
+                break
+            except UsageError as error:
+                asked = {**asked, "error": str(error)}
         return {
             "jobs": jobs,
             "next_view": state["next_view"] + len(jobs),

@@ -55,6 +55,9 @@ def review_jobs(review: Review, state: ReaderState, study: Study) -> list[Job]:
 
 def _inside(corners: tuple[float, float, float, float], study: Study, image: int) -> BoundingBox:
     shown = study.images[image]
+    x0, y0, x1, y1 = corners
+    if not (x0 < x1 and y0 < y1):
+        raise UsageError(f"box {corners} is not (left, upper, right, lower)")
     try:
         return BoundingBox.from_tuple(corners).clip(shown.width, shown.height)
     except ValueError:

@@ -14,7 +14,7 @@ from rich.console import Console
 from medloupe.apps.chat import Chat
 from medloupe.apps.session import RunFolder, Session, answer_json
 from medloupe.apps.terminal import Terminal
-from medloupe.errors import MedloupeError
+from medloupe.errors import InputRejected, MedloupeError
 from medloupe.settings import Settings
 
 __all__ = ["INTERRUPTED", "Say", "run_ask", "run_chat"]
@@ -37,7 +37,8 @@ def run_ask(settings: Settings, study: Path, question: str, *, image: int | None
         except KeyboardInterrupt:
             _leave(f"interrupted{_kept(folder)}", say)
         except MedloupeError as error:
-            say(f"{error}{_kept(folder)}")
+            about = f"{study}: " if isinstance(error, InputRejected) else ""
+            say(f"{about}{error}{_kept(folder)}")
             return error.exit_code
         finally:
             runner.run(session.__aexit__())
