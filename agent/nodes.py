@@ -350,7 +350,9 @@ class ReaderNodes:
     # --- revise, answer ---------------------------------------------------------------------------------------------
 
     async def revise(self, state: ReaderState, writer: StreamWriter) -> dict[str, Any]:
-        """Correct or drop what was refuted."""
+        """Correct or drop what was refuted; with verification off everything stays as it was drafted."""
+        if not self._resources.verify:
+            return {"warnings": ["verification was switched off: nothing in this answer was checked"]}
         verdicts = {v.claim: v for v in state.get("verdicts", [])}
         claims = {claim.id: claim for claim in state.get("claims", [])}
         statements = [
@@ -365,8 +367,9 @@ class ReaderNodes:
         draft, resources = state["draft"], self._resources
         assert draft is not None
         verdicts = {v.claim: v for v in state.get("verdicts", [])}
-        text, abstained = write_answer(state["statements"], draft.reason if not draft.answerable else "")
-        sure, basis = confidence(state["statements"], verdicts)
+        refusal = "" if draft.answerable else draft.reason
+        text, abstained = write_answer(state["statements"], refusal, checked=resources.verify)
+        sure, basis = confidence(state["statements"], verdicts) if resources.verify else (None, "nothing was checked")
         study = resources.loupe(state["study_id"]).study
         spent = state["spent"].model_copy(update={"seconds": round(time.time() - state["started"], 3)})
         answer = Answer(
@@ -377,7 +380,8 @@ class ReaderNodes:
             views=tuple(state["views"]), regions=tuple(state.get("regions", [])),
             observations=tuple(state.get("observations", [])),
             measurements=tuple(_latest(state.get("measurements", []))),
-            claims=check_claims(state.get("claims", []), verdicts), unparsed=tuple(state.get("unparsed", [])),
+            claims=check_claims([c for c in state.get("claims", []) if c.id in verdicts], verdicts),
+            unparsed=tuple(state.get("unparsed", [])),
             budget={"caps": resources.budget.model_dump(), "spent": spent.model_dump()},
             models=resources.models(), prompts=prompt_hashes(), warnings=tuple(state.get("warnings", [])),
         )  # fmt: skip
@@ -409,7 +413,8 @@ class ReaderNodes:
         """Fan out to the checks, one a claim; with nothing claimed, straight to the revision."""
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
         task = {**shared, "regions": state.get("regions", []), "observations": _kept(state)}
-        return [Send("verify", {**task, "claim": claim}) for claim in state.get("claims", [])] or "revise"
+        claims = state.get("claims", []) if self._resources.verify else []
+        return [Send("verify", {**task, "claim": claim}) for claim in claims] or "revise"
 
     def _sends(self, state: ReaderState) -> list[Send]:
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}

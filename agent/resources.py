@@ -30,7 +30,7 @@ from medloupe.types import View
 if TYPE_CHECKING:
     from medloupe.settings import Settings
 
-__all__ = ["Resources", "resources_from"]
+__all__ = ["Resources", "load_default_segmenter", "resources_from"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,6 +51,8 @@ class Resources:
     segmenter: Segmenter | None = None
     planner: PlannerName = "auto"
     budget: Budget = field(default_factory=Budget)
+    verify: bool = True
+    """False: nothing is checked and the draft is said as it stands. For measuring what verification changes."""
     view_px: int = 512
     """Longest side of a view, pixels."""
     concurrency: int = 8
@@ -128,17 +130,19 @@ def _remember(cache: OrderedDict[K, V], key: K, make: Callable[[], V], most: int
     return cache[key]
 
 
+def load_default_segmenter() -> tuple[Segmenter | None, tuple[str, ...]]:
+    """LiteMedSAM where it is installed, else None and the warning that says so."""
+    try:
+        return load_segmenter("litemedsam"), ()
+    except BackendMissing as error:
+        return None, (f"no segmenter: outlines come from grey levels alone ({error})",)
+
+
 def resources_from(settings: Settings, *, store: ImageStore) -> Resources:
     """What the settings name, loaded. Segmenter "auto" is LiteMedSAM where it is installed, else none, and is said."""
-    warnings: list[str] = []
-    name = settings.segmenter
-    try:
-        segmenter = load_segmenter("litemedsam" if name == "auto" else name)
-    except BackendMissing as error:
-        if name != "auto":
-            raise
-        segmenter = None
-        warnings.append(f"no segmenter: outlines come from grey levels alone ({error})")
+    named = settings.segmenter
+    segmenter, missing = load_default_segmenter() if named == "auto" else (load_segmenter(named), ())
+    warnings = [*missing]
     vlm = _vlm(settings, settings.vlm, settings.vlm_model, settings.key()) if settings.vlm else None
     verifier = None
     if settings.verifier_vlm or settings.verifier_model:

@@ -19,14 +19,15 @@ _SAME = 0.5
 def check_count(claim: Claim, scene: Scene, region: Region | None, image: Image) -> Outcome:
     """A stated number of findings.
 
-    Cells, nuclei and the like are counted in the pixels of the region, the view or the image. Of anything else only
+    Cells, nuclei and the like are counted in the pixels of the region, the view or the image, and so is what was not
+    named where nobody described a region (a claim that stands alone). Of anything else only
     the regions that were looked at can be counted, and there may be more that were not: as many as stated supports it,
     clearly more refutes it, fewer decides nothing.
     """
     limits = None if isinstance(claim.value, bool) else bounds(claim.value, whole=True)
     if limits is None:
         return Outcome("undetermined", f'"{claim.value}" is not a number of things')
-    if findings().get(claim.finding, {}).get("objects"):
+    if findings().get(claim.finding, {}).get("objects") or not (claim.finding or scene.observations):
         return _objects(limits, claim, scene, region, image)
     found = len(_distinct([r for r in scene.regions if r.image == image.index and _shows(r, claim.finding, scene)]))
     what = claim.finding or "region"
