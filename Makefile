@@ -7,7 +7,7 @@ Q ?= Where are the brightest structures, and how large are they?
 ARGS ?=
 STRICT ?=
 
-.PHONY: ask test install lint format types imports check bench-segment bench-agent clean
+.PHONY: ask test docs install lint format types imports check bench-segment bench-agent clean
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -56,6 +56,10 @@ bench-segment: $(VENV)/ready
 
 bench-agent: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_agent $(ARGS)
+
+# docs/attributes.md from prompts/knowledge; a test checks that it is up to date.
+docs: $(VENV)/ready
+	@$(BIN)/python -m medloupe.tools.verify.attributes_doc docs/attributes.md
 
 clean:
 	rm -rf build dist *.egg-info

@@ -15,11 +15,10 @@ import numpy as np
 from medloupe.errors import ActionRejected
 from medloupe.tools.look import Loupe
 from medloupe.tools.measure import centroid, feret, side_word
-from medloupe.tools.measure.vocabulary import attribute, canonical_value, threshold
+from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value, threshold
 from medloupe.tools.verify import _checks
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import in_millimetres
-from medloupe.tools.verify.claims import DENIED
 from medloupe.tools.verify.counts import check_count
 from medloupe.tools.verify.scene import MEASURED, Scene
 from medloupe.types import BoolArray, BoundingBox, Claim, Evidence, Image, Mask, Measurement, Region, Verdict

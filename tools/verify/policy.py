@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medloupe.tools.measure.vocabulary import attribute, canonical_value
+from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value
 from medloupe.tools.verify._numbers import bounds
-from medloupe.tools.verify.claims import DENIED
 from medloupe.tools.verify.scene import Scene, Verifier
 from medloupe.types import Claim, Verdict
 

@@ -14,9 +14,8 @@ from typing import NamedTuple
 from medloupe.errors import ModelError
 from medloupe.models.vlm.base import Message, VLMReply, VLMRequest
 from medloupe.prompts import prompt
-from medloupe.tools.measure.vocabulary import attribute, canonical_value
+from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value
 from medloupe.tools.verify._numbers import bounds
-from medloupe.tools.verify.claims import DENIED
 from medloupe.tools.verify.scene import Scene
 from medloupe.types import Claim, Evidence, Image, Verdict, VerdictValue, View
 
