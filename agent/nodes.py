@@ -339,6 +339,7 @@ class ReaderNodes:
             views=tuple(state["views"]),
             regions=tuple(state["regions"]),
             observations=tuple(state["observations"]),
+            claims=tuple(state["claims"]),
             ask=asker.ask if asker else None,
             verifier_model=verifier.model if verifier else "",
             picture=self._resources.picture,
@@ -414,7 +415,7 @@ class ReaderNodes:
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
         task = {**shared, "regions": state.get("regions", []), "observations": _kept(state)}
         claims = state.get("claims", []) if self._resources.verify else []
-        return [Send("verify", {**task, "claim": claim}) for claim in claims] or "revise"
+        return [Send("verify", {**task, "claim": claim, "claims": claims}) for claim in claims] or "revise"
 
     def _sends(self, state: ReaderState) -> list[Send]:
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}

@@ -24,7 +24,14 @@ from medloupe.models.vlm.base import VLM, Picture, VLMReply
 from medloupe.models.vlm.profiles import profile_for
 from medloupe.tools.imaging import ImageStore, MemoryStore
 from medloupe.tools.look import Loupe
-from medloupe.tools.verify import MeasuredVerifier, ProbeVerifier, Verifier
+from medloupe.tools.verify import (
+    AgreementVerifier,
+    MeasuredVerifier,
+    ProbeVerifier,
+    RulesVerifier,
+    Verifier,
+    load_plugins,
+)
 from medloupe.types import View
 
 if TYPE_CHECKING:
@@ -59,9 +66,12 @@ class Resources:
     """Branches of a fan-out under way at once."""
     warnings: tuple[str, ...] = ()
     """What is missing here, said in every answer."""
+    verifiers: tuple[Verifier, ...] = field(
+        default_factory=lambda: (MeasuredVerifier(), RulesVerifier(), ProbeVerifier())
+    )
+    """How claims are checked; tools/verify/policy.py says in which order."""
 
     def __post_init__(self) -> None:
-        self.verifiers: tuple[Verifier, ...] = (MeasuredVerifier(), ProbeVerifier())
         self._loupes: OrderedDict[str, Loupe] = OrderedDict()
         self._replies: OrderedDict[str, dict[str, asyncio.Future[VLMReply]]] = OrderedDict()
         self._calls: OrderedDict[tuple[str, int], Calls] = OrderedDict()
@@ -109,9 +119,12 @@ class Resources:
         return {
             "planner": self.make_planner().name if vlm is None else f"{self.make_planner().name}: {vlm}",
             "describer": vlm or "measured",
-            "verifier": f"measured, probe: {verifier}" if verifier else "measured",
+            "verifier": f"{self._checks()}: {verifier}" if verifier else self._checks(("measured", "rules")),
             "segmenter": self.segmenter.name if self.segmenter else "none",
         }
+
+    def _checks(self, only: tuple[str, ...] | None = None) -> str:
+        return ", ".join(v.name for v in self.verifiers if only is None or v.name in only)
 
     async def close(self) -> None:
         """Close the models' connections."""
@@ -154,8 +167,11 @@ def resources_from(settings: Settings, *, store: ImageStore) -> Resources:
         )
     if vlm is None:
         warnings.append("no vision-language model is configured: medloupe measures, and cannot name what it sees")
+    verifiers, unloadable = _verifiers(settings)
+    warnings += unloadable
     return Resources(
         store=store,
+        verifiers=verifiers,
         vlm=vlm,
         verifier=verifier,
         segmenter=segmenter,
@@ -166,6 +182,16 @@ def resources_from(settings: Settings, *, store: ImageStore) -> Resources:
         view_px=settings.view_px,
         warnings=tuple(warnings),
     )
+
+
+def _verifiers(settings: Settings) -> tuple[tuple[Verifier, ...], tuple[str, ...]]:
+    """Our own as the settings say, other packages' as they are installed; and what could not be loaded."""
+    second = load_segmenter(settings.second_segmenter) if settings.second_segmenter != "none" else None
+    ours: list[Verifier] = [MeasuredVerifier(second), RulesVerifier(), ProbeVerifier(settings.probe_orders)]
+    if settings.agreement_samples:
+        ours.append(AgreementVerifier(settings.agreement_samples, settings.agreement_needed))
+    others = load_plugins()
+    return (*ours, *others.verifiers), others.warnings
 
 
 def _vlm(settings: Settings, where: str | None, model: str | None, key: str | None) -> VLM:

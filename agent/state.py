@@ -139,6 +139,8 @@ class VerifyTask(TypedDict):
     """What one branch of the verify fan-out is given."""
 
     claim: Claim
+    claims: list[Claim]
+    """All of the draft's, for contradictions."""
     session: str
     study_id: str
     turn: int

@@ -181,6 +181,7 @@ async def _verdicts(
         loupe=loupe,
         views=tuple(views),
         regions=tuple(regions),
+        claims=tuple(placed),
         ask=_asker(resources) if model else None,
         verifier_model=model.model if model else "",
         picture=resources.picture,

@@ -19,8 +19,8 @@ verifiers and the benchmarks read the same files.
 
 A word in a sentence is matched whole and without regard to case; "-" and " " are the same. Any word can be denied
 ("not round", "no", "without", "non-") and stated with doubt ("may represent"); negations listed here are those that
-need no such word. "Measured" is checked against the pixels and the file's geometry, "probe only" by asking a model about the
-claim and its twin. Whatever is not listed is "undetermined", with the reason, and never an error."""
+need no such word. "Measured" is checked against the pixels and the file's geometry, "probe only" by asking a model
+about the claim and its twin. Whatever is not listed is "undetermined", with the reason, and never an error."""
 
 
 def render() -> str:
@@ -56,6 +56,8 @@ def _attribute(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
                 for value, about in entry["values"].items()
             ],
         )  # fmt: skip
+    if "exclusive" in entry:
+        yield "Not at once: " + ", ".join(" and ".join(pair) for pair in entry["exclusive"]) + "."
     if "thresholds" in entry:
         yield _thresholds(entry["thresholds"])
 

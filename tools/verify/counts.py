@@ -6,7 +6,7 @@ from medloupe.tools.measure import count_objects, luminance
 from medloupe.tools.measure.vocabulary import findings, threshold
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import bounds
-from medloupe.tools.verify.claims import claims_from_attributes, claims_from_text
+from medloupe.tools.verify._said import claims_said
 from medloupe.tools.verify.scene import Scene
 from medloupe.types import Claim, Image, Observation, Region, VerdictValue
 
@@ -70,7 +70,7 @@ def _distinct(regions: list[Region]) -> list[Region]:
 
 
 def _shows(region: Region, finding: str, scene: Scene) -> bool:
-    """Whether any describer said so of this region: a finding, or a word such as "hypointense". A fault says nothing."""
+    """Whether a describer said so of this region: a finding, or a word such as "hypointense". A fault says nothing."""
     said = [o for o in scene.observations if o.region == region.id and o.fault is None]
     return any(_says(o, finding, scene) for o in said)
 
@@ -78,8 +78,6 @@ def _shows(region: Region, finding: str, scene: Scene) -> bool:
 def _says(observation: Observation, finding: str, scene: Scene) -> bool:
     if not finding or findings().get(finding, {}).get("generic"):
         return bool(observation.text or observation.attributes)
-    image = scene.loupe.study.images[0]
-    said, _ = claims_from_text(observation.text, first_id=1, image=image, region=None, view=None)
-    said += claims_from_attributes(observation.attributes, first_id=1, region=None, view=None, source_text="")
+    said = claims_said(observation, scene)
     denied = {c.finding for c in said if c.attribute == "presence" and c.value is False}
     return finding in {c.finding for c in said} | {str(c.value) for c in said} - denied
