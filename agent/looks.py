@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medloupe.agent.state import Job
-from medloupe.errors import ActionRejected
+from medloupe.errors import ActionRejected, UsageError
 from medloupe.tools.look import Loupe
 from medloupe.tools.look.actions import Action, Compare, Crop, Measure, Segment, SetWindow, Slice, Zoom
-from medloupe.types import Measurement, Region, View
+from medloupe.types import BoundingBox, Measurement, Region, Study, View
 
-__all__ = ["Look", "carry_out", "jobs_for"]
+__all__ = ["Look", "carry_out", "jobs_for", "next_region", "next_view", "person_box"]
 
 
 @dataclass(frozen=True)
@@ -86,3 +86,22 @@ def _outlined(action: Segment, region: Region, parent: View, loupe: Loupe) -> tu
     if not found:
         return region, f"{region.id}: nothing in it could be outlined"
     return found[0].model_copy(update={"source": region.source, "label": region.label}), ""
+
+
+def next_view(views: Sequence[View], jobs: Sequence[Job] = ()) -> int:
+    """Past every view there is and every index that was given out, so that a failed look's index is never reused."""
+    return max([-1, *(v.index for v in views), *(j.view for j in jobs)]) + 1
+
+
+def next_region(regions: Sequence[Region]) -> int:
+    """Past the highest region number."""
+    return max([0, *(int(r.id.removeprefix("R")) for r in regions)]) + 1
+
+
+def person_box(corners: tuple[float, float, float, float], study: Study, image: int) -> BoundingBox:
+    """The part inside the image of a box that a person drew; UsageError when there is none."""
+    shown = study.images[image]
+    try:
+        return BoundingBox.from_tuple(corners).clip(shown.width, shown.height)
+    except ValueError:
+        raise UsageError(f"box {corners} lies outside the image of {shown.width} x {shown.height} pixels") from None

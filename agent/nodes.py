@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Overwrite, Send, StreamWriter, interrupt
+from langgraph.types import Send, StreamWriter, interrupt
 
 from medloupe.agent.answer import (
     check_claims,
@@ -26,18 +26,19 @@ from medloupe.agent.claims import claims_of
 from medloupe.agent.compose import compose
 from medloupe.agent.describe import Describer, DescribeScene, MeasuredDescriber, VLMDescriber
 from medloupe.agent.draft import DraftScene, draft_with_vlm
-from medloupe.agent.looks import Look, carry_out, jobs_for
+from medloupe.agent.looks import Look, carry_out, jobs_for, next_region, next_view, person_box
 from medloupe.agent.messages import prefix
 from medloupe.agent.planner import PlanScene
+from medloupe.agent.relook import second_look
 from medloupe.agent.resources import Resources
-from medloupe.agent.state import Draft, Job, LookTask, ReaderState, Review, VerifyTask
+from medloupe.agent.state import Draft, Job, LookTask, ReaderState, Review, VerifyTask, fresh_turn
 from medloupe.agent.trace import EventName, TraceEvent
 from medloupe.errors import ActionRejected, UsageError
 from medloupe.models.vlm.base import VLM, Message, VLMReply, VLMRequest
 from medloupe.tools.imaging import load_study
 from medloupe.tools.look.actions import Action, Crop, Segment, Zoom
 from medloupe.tools.verify import Scene, verify_claim
-from medloupe.types import Answer, BoundingBox, Measurement, Observation, Region, Study, View
+from medloupe.types import Answer, Measurement, Observation, Region, Study, View
 
 __all__ = ["ReaderNodes"]
 
@@ -82,7 +83,7 @@ class ReaderNodes:
         known = state.get("study_id")
         turn = state["turn"] + 1 if known else 0
         emit = _emitter(writer)
-        update = _fresh_turn(turn, question)
+        update = fresh_turn(turn, question)
         if known is None:
             study = await self._load(state)
             update["session"] = str(config.get("configurable", {}).get("thread_id") or uuid.uuid4().hex)
@@ -117,7 +118,7 @@ class ReaderNodes:
         if known is not None:
             return known, False
         loupe = self._resources.loupe(study.id)
-        return await asyncio.to_thread(loupe.overview, image, index=_next_view(views)), True
+        return await asyncio.to_thread(loupe.overview, image, index=next_view(views)), True
 
     # --- plan -------------------------------------------------------------------------------------------------------
 
@@ -148,8 +149,8 @@ class ReaderNodes:
         regions = [*state.get("regions", []), *plan.regions]
         actions, proposed = await self._expand(plan.actions, scene, regions)
         jobs = jobs_for(
-            actions[:left], first_view=_next_view(state["views"], state.get("jobs", ())),
-            first_region=_next_region([*regions, *proposed]), views=state["views"], regions=[*regions, *proposed],
+            actions[:left], first_view=next_view(state["views"], state.get("jobs", ())),
+            first_region=next_region([*regions, *proposed]), views=state["views"], regions=[*regions, *proposed],
         )  # fmt: skip
         warnings = [*plan.warnings]
         if len(actions) > left:
@@ -195,7 +196,7 @@ class ReaderNodes:
             looks_left=looks_left,
             depth=budget.depth,
             repeats=budget.repeats,
-            next_region=_next_region(state.get("regions", [])),
+            next_region=next_region(state.get("regions", [])),
             first_round=state["spent"].plans == 0,
             profile=resources.vlm.profile if resources.vlm else None,
             ask=asker.ask if asker else None,
@@ -215,7 +216,7 @@ class ReaderNodes:
                 continue
             found = await asyncio.to_thread(
                 scene.loupe.segment, scene.view(action.view),
-                first_id=_next_region([*regions, *proposed]), limit=scene.looks_left,
+                first_id=next_region([*regions, *proposed]), limit=scene.looks_left,
             )  # fmt: skip
             proposed += found
             expanded += [Crop(view=action.view, region=region.id) for region in found]
@@ -279,11 +280,11 @@ class ReaderNodes:
         views = state["views"]
         overview = _view(views, state["overview"])
         jobs: list[Job] = []
-        number, view = _next_region(state.get("regions", [])), _next_view(views, state.get("jobs", ()))
+        number, view = next_region(state.get("regions", [])), next_view(views, state.get("jobs", ()))
         boxes = [*((None, box) for box in said.add), *said.move.items()]
         for offset, (identity, corners) in enumerate(boxes):
             image = overview.image
-            box = _person_box(corners, self._resources.loupe(state["study_id"]).study, image)
+            box = person_box(corners, self._resources.loupe(state["study_id"]).study, image)
             region = Region(id=identity or f"R{number}", image=image, box=box, view=overview.index, source="person")
             number += identity is None
             jobs.append(Job(action=Zoom(view=overview.index, box=box), view=view + offset, region=region))
@@ -353,15 +354,23 @@ class ReaderNodes:
     async def revise(self, state: ReaderState, writer: StreamWriter) -> dict[str, Any]:
         """Correct or drop what was refuted; with verification off everything stays as it was drafted."""
         if not self._resources.verify:
-            return {"warnings": ["verification was switched off: nothing in this answer was checked"]}
+            return {"jobs": [], "warnings": ["verification was switched off: nothing in this answer was checked"]}
         verdicts = {v.claim: v for v in state.get("verdicts", [])}
         claims = {claim.id: claim for claim in state.get("claims", [])}
+        if self._resources.vlm is not None and not state.get("recheck"):  # once a question, and only where it may help
+            again = second_look(
+                list(claims.values()), verdicts, state["views"], self._resources.loupe(state["study_id"]).study,
+                first_view=next_view(state["views"], state.get("jobs", ())), budget=self._resources.budget,
+                spent=state["spent"].model_copy(update={"seconds": time.time() - state["started"]}),
+            )  # fmt: skip
+            if again.jobs:
+                return {"jobs": again.jobs, "recheck": again.recheck, "spent": Spent(looks=len(again.jobs))}
         statements = [
             revise_statement(statement, [claims[identity] for identity in statement.claims], verdicts)
             for statement in state["statements"]
         ]
         _emitter(writer)(_event("revise", state["turn"], statements=statements))
-        return {"statements": statements}
+        return {"statements": statements, "jobs": []}
 
     async def answer(self, state: ReaderState, writer: StreamWriter) -> dict[str, Any]:
         """Put the answer together."""
@@ -399,23 +408,40 @@ class ReaderNodes:
         """As `after_plan`, but a person sees the regions before the draft."""
         return self._sends(state) or "review"
 
-    def after_look(self, state: ReaderState) -> str:
-        """Plan again while there is room for a look: a spent budget needs no further plan. After a review, draft."""
+    def after_look(self, state: ReaderState) -> list[Send] | str:
+        """Plan again while there is room for a look: a spent budget needs no further plan. After a review, draft.
+
+        A second look belongs to claims already drafted: they are verified on it; nothing is planned or drafted anew.
+        """
+        if state.get("recheck"):
+            return self._checks(state)
         if state.get("reviewed"):
             return "draft"
         return "plan" if not self._no_more_looks(state) else "draft"
 
-    def after_look_reviewed(self, state: ReaderState) -> str:
+    def after_look_reviewed(self, state: ReaderState) -> list[Send] | str:
         """As `after_look`, with the review before the draft."""
         following = self.after_look(state)
         return "review" if following == "draft" and not state.get("reviewed") else following
 
     def after_claims(self, state: ReaderState) -> list[Send] | str:
         """Fan out to the checks, one a claim; with nothing claimed, straight to the revision."""
+        return self._checks(state)
+
+    def after_revise(self, state: ReaderState) -> list[Send] | str:
+        """One more look where `revise` asked for one; else answer."""
+        return self._sends(state) or "answer"
+
+    def _checks(self, state: ReaderState) -> list[Send] | str:
+        """Every claim; after a second look those it was made for, on the view it made."""
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
         task = {**shared, "regions": state.get("regions", []), "observations": _kept(state)}
         claims = state.get("claims", []) if self._resources.verify else []
-        return [Send("verify", {**task, "claim": claim, "claims": claims}) for claim in claims] or "revise"
+        chosen = claims
+        if again := state.get("recheck"):
+            made = {view.index for view in state["views"]}
+            chosen = [c.model_copy(update={"view": again[c.id]}) for c in claims if again.get(c.id) in made]
+        return [Send("verify", {**task, "claim": claim, "claims": claims}) for claim in chosen] or "revise"
 
     def _sends(self, state: ReaderState) -> list[Send]:
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
@@ -455,26 +481,8 @@ def _plain(value: object) -> object:
     return value
 
 
-def _fresh_turn(turn: int, question: str) -> dict[str, Any]:
-    """What belongs to one question only, emptied."""
-    return {
-        "question": question, "turn": turn, "jobs": [], "reviewed": False, "plan_done": "", "draft": None,
-        "claims": Overwrite([]), "verdicts": Overwrite([]), "unparsed": [], "statements": [],
-        "spent": Overwrite(Spent()), "started": time.time(), "warnings": Overwrite([]), "answer": None,
-    }  # fmt: skip
-
-
 def _view(views: Sequence[View], index: int) -> View:
     return next(view for view in views if view.index == index)
-
-
-def _next_view(views: Sequence[View], jobs: Sequence[Job] = ()) -> int:
-    """Past every view there is and every index that was given out, so that a failed look's index is never reused."""
-    return max([-1, *(v.index for v in views), *(j.view for j in jobs)]) + 1
-
-
-def _next_region(regions: Sequence[Region]) -> int:
-    return max([0, *(int(r.id.removeprefix("R")) for r in regions)]) + 1
 
 
 def _kept(state: ReaderState) -> list[Observation]:
@@ -486,11 +494,3 @@ def _kept(state: ReaderState) -> list[Observation]:
 def _latest(measurements: Sequence[Measurement]) -> list[Measurement]:
     """The last measurement of each region."""
     return list({m.region: m for m in measurements}.values())
-
-
-def _person_box(corners: tuple[float, float, float, float], study: Study, image: int) -> BoundingBox:
-    shown = study.images[image]
-    try:
-        return BoundingBox.from_tuple(corners).clip(shown.width, shown.height)
-    except ValueError:
-        raise UsageError(f"box {corners} lies outside the image of {shown.width} x {shown.height} pixels") from None

@@ -7,7 +7,10 @@ Lists grow over the turns of a session; what belongs to one question only (`jobs
 from __future__ import annotations
 
 import operator
-from typing import Annotated, Literal, TypedDict
+import time
+from typing import Annotated, Any, Literal, TypedDict
+
+from langgraph.types import Overwrite
 
 from medloupe.agent.budget import Spent
 from medloupe.tools.look.actions import Action
@@ -24,7 +27,18 @@ from medloupe.types import (
     View,
 )
 
-__all__ = ["Draft", "Drafted", "Job", "LookTask", "ReaderState", "Review", "StatedClaim", "VerifyTask", "merge_regions"]
+__all__ = [
+    "Draft",
+    "Drafted",
+    "Job",
+    "LookTask",
+    "ReaderState",
+    "Review",
+    "StatedClaim",
+    "VerifyTask",
+    "fresh_turn",
+    "merge_regions",
+]
 
 
 class Job(Frozen):
@@ -110,6 +124,8 @@ class ReaderState(TypedDict, total=False):
     plan_done: str
     """Why planning ended; "" while it goes on."""
     draft: Draft | None
+    recheck: dict[str, int]
+    """Claims that were undetermined and are probed once more, each on the view made for it; empty: none yet."""
     claims: Annotated[list[Claim], operator.add]
     verdicts: Annotated[list[Verdict], operator.add]
     unparsed: list[str]
@@ -150,6 +166,15 @@ class VerifyTask(TypedDict):
     spent: Spent
     started: float
     overview: int
+
+
+def fresh_turn(turn: int, question: str) -> dict[str, Any]:
+    """What belongs to one question only, emptied."""
+    return {
+        "question": question, "turn": turn, "jobs": [], "reviewed": False, "plan_done": "", "draft": None,
+        "claims": Overwrite([]), "verdicts": Overwrite([]), "unparsed": [], "statements": [], "recheck": {},
+        "spent": Overwrite(Spent()), "started": time.time(), "warnings": Overwrite([]), "answer": None,
+    }  # fmt: skip
 
 
 PlannerName = Literal["auto", "tools", "grounding", "policy"]

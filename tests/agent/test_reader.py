@@ -19,6 +19,7 @@ from medloupe.agent.trace import TraceEvent, TraceWriter
 from medloupe.errors import EndpointFault, EndpointUnreachable, InputRejected, ReplyUnreadable, UsageError
 from medloupe.graphs.reader import make_graph
 from medloupe.models.vlm import EndpointVLM, ScriptedVLM
+from medloupe.models.vlm.base import ToolCall
 from medloupe.models.vlm.loopback import Reply, ScriptedEndpoint
 from medloupe.tools.imaging import DiskStore
 from medloupe.types import RESEARCH_LABEL, Answer
@@ -368,3 +369,57 @@ async def test_the_describer_never_learns_the_question(
     assert told["plan"]
     assert told["draft"]
     assert not told["describe"]
+
+
+def _outlined_then_probed(script: ReaderScript, *said: Any) -> None:
+    """A focal crop of the disc, a claim about it that nothing measures, and what its probes are answered."""
+    call = ToolCall(id="c", name="segment", arguments=json.dumps({"view": 0, "box": list(DISC_BOX)}))
+    script.plan = [Reply(tool_calls=(call,)), ENOUGH]
+    claim = {"attribute": "presence", "value": True, "finding": "nodule", "view": 1}
+    script.draft = [drafted("There is a nodule.", claim)]
+    script.probe = list(said)
+
+
+def affirm_the_claim(body: dict[str, Any]) -> str:
+    """The reverse of `deny_the_claim`."""
+    return {"yes": "no", "no": "yes"}[deny_the_claim(body)]
+
+
+async def test_an_undetermined_claim_is_looked_at_once_more_closer_and_may_be_settled(
+    disc_ct: Path, script: ReaderScript, endpoint: ScriptedEndpoint, vlm: EndpointVLM
+) -> None:
+    _outlined_then_probed(script, "yes", "yes", "yes", "yes", affirm_the_claim)
+    answer, events = await ask(Resources(vlm=vlm), disc_ct)
+    assert [view.kind for view in answer.views] == ["overview", "crop", "zoom"]
+    assert answer.views[2].box.area < answer.views[1].box.area / 2
+    assert answer.claims[0].verdict == "supported"
+    assert answer.statements[0].status == "supported"
+    steps = [ReaderScript.step(body) for body in endpoint.requests]
+    assert (steps.count("probe"), steps.count("describe"), steps.count("draft")) == (8, 2, 1)
+    assert names(events)[-1] == "answer"
+
+
+async def test_it_is_looked_at_once_more_only_once(
+    disc_ct: Path, script: ReaderScript, endpoint: ScriptedEndpoint, vlm: EndpointVLM
+) -> None:
+    _outlined_then_probed(script, "yes")
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct)
+    assert len(answer.views) == 3
+    assert answer.claims[0].verdict == "undetermined"
+    assert answer.abstained
+
+
+@pytest.mark.parametrize(
+    ("said", "budget"),
+    [
+        (affirm_the_claim, Budget()), ("yes", Budget(looks=1)), ("yes", Budget(calls=9)),
+        (Reply(status=503, error="busy"), Budget()),
+    ],
+    ids=["decided", "no-looks-left", "no-calls-left", "model-failed"],
+)  # fmt: skip
+async def test_no_second_look_where_it_is_not_needed_or_cannot_help(
+    disc_ct: Path, script: ReaderScript, vlm: EndpointVLM, said: Any, budget: Budget
+) -> None:
+    _outlined_then_probed(script, said)
+    answer, _ = await ask(Resources(vlm=vlm, budget=budget), disc_ct)
+    assert [view.kind for view in answer.views] == ["overview", "crop"]
