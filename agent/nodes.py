@@ -299,7 +299,9 @@ class ReaderNodes:
         asker = self._asker(state, emit)
         warnings: list[str] = []
         if asker is None:
-            draft, warnings = compose(state["question"], _kept(state))
+            image = _view(state["views"], state["overview"]).image
+            shown = self._resources.loupe(state["study_id"]).study.images[image]
+            draft, warnings = compose(state["question"], _kept(state), shown)
         else:
             draft = await self._vlm_draft(state, asker)
         emit(_event("draft", turn, statements=draft.sentences, answerable=draft.answerable))
