@@ -7,7 +7,7 @@ Q ?= Where are the brightest structures, and how large are they?
 ARGS ?=
 STRICT ?=
 
-.PHONY: ask test install lint format types imports check bench-segment bench-agent clean
+.PHONY: ask test docs install lint format types imports check bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate clean
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -56,6 +56,22 @@ bench-segment: $(VENV)/ready
 
 bench-agent: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_agent $(ARGS)
+
+# docs/attributes.md from prompts/knowledge; a test checks that it is up to date.
+docs: $(VENV)/ready
+	@$(BIN)/python -m medloupe.tools.verify.attributes_doc docs/attributes.md
+
+bench-verify: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_verify $(ARGS)
+
+bench-lidc: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_lidc $(ARGS)
+
+bench-hallucination: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_hallucination $(ARGS)
+
+calibrate: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.calibrate $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info

@@ -75,9 +75,12 @@ def _corrected(text: str, refuted: Sequence[tuple[Claim, Verdict]]) -> str | Non
     return text
 
 
-def write_answer(statements: Sequence[Statement], refusal: str) -> tuple[str, bool]:
-    """The answer's text and whether it abstains: supported and corrected statements, then unconfirmed ones, marked."""
-    sound = [s.text for s in statements if s.status in ("supported", "corrected")]
+def write_answer(statements: Sequence[Statement], refusal: str, *, checked: bool = True) -> tuple[str, bool]:
+    """The answer's text and whether it abstains: supported and corrected statements, then unconfirmed ones, marked.
+
+    checked: False where verification was switched off; then every statement is said as it stands.
+    """
+    sound = [s.text for s in statements if s.status in ("supported", "corrected") or not checked]
     if not sound:
         why = refusal or _why_nothing(statements)
         return f"No answer: {why}.", True
@@ -113,11 +116,13 @@ def check_claims(claims: Sequence[Claim], verdicts: dict[str, Verdict]) -> tuple
         verdict = verdicts[claim.id]
         checked.append(
             CheckedClaim(
-                **claim.model_dump(include={"id", "source_text", "attribute", "value", "unit", "view"}),
+                **claim.model_dump(include={"id", "source_text", "attribute", "value", "view"}),
                 claim=claim.sentence(),
+                stated_unit=claim.unit,
                 region=claim.region,
-                measured_unit=verdict.unit,
-                **verdict.model_dump(include={"verdict", "reason", "measured", "method", "independent", "numbers"}),
+                **verdict.model_dump(
+                    include={"verdict", "reason", "measured", "unit", "method", "independent", "numbers"}
+                ),
             )
         )
     return tuple(checked)

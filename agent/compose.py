@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from medloupe.agent.describe import measured_sentence
 from medloupe.agent.state import Draft, Drafted, StatedClaim
 from medloupe.prompts import knowledge
-from medloupe.types import Observation, StatedAttribute
+from medloupe.types import Image, Observation, StatedAttribute
 
 __all__ = ["QuestionReading", "compose", "read_question"]
 
@@ -59,8 +59,13 @@ def read_question(question: str) -> QuestionReading:
     )
 
 
-def compose(question: str, observations: Sequence[Observation]) -> tuple[Draft, list[str]]:
-    """A draft of measured statements, and warnings; not answerable when the question asks for more than that."""
+def compose(question: str, observations: Sequence[Observation], image: Image | None = None) -> tuple[Draft, list[str]]:
+    """A draft of measured statements, and warnings; not answerable when the question asks for more than that.
+
+    image: what is spoken of. Measuring cannot tell a photograph of anything from a medical one, so that a question
+    about a lesion in a colour picture needs a modality, from the file or a person. Grey pictures without one are
+    answered: most of them are medical.
+    """
     reading = read_question(question)
     if reading.unknown:
         named = ", ".join(repr(word) for word in reading.unknown[:5])
@@ -68,6 +73,13 @@ def compose(question: str, observations: Sequence[Observation]) -> tuple[Draft, 
             answerable=False,
             reason=f"without a vision-language model this question is not understood ({named}); measuring answers "
             "questions, in English, for size, place, side, number, brightness, density or shape",
+        ), []
+    if reading.unnamed and image is not None and image.values == "RGB" and image.modality == "OT":
+        word = reading.unnamed[0]
+        return Draft(
+            answerable=False,
+            reason=f"nothing says that this colour picture is a medical one, so it is open whether it shows a {word}; "
+            "name its modality",
         ), []
     seen = [o for o in observations if o.fault is None and o.describer == "measured"]
     if not seen:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Overwrite, Send, StreamWriter, interrupt
+from langgraph.types import Send, StreamWriter, interrupt
 
 from medloupe.agent.answer import (
     check_claims,
@@ -30,9 +30,10 @@ from medloupe.agent.looks import Look, carry_out
 from medloupe.agent.messages import prefix
 from medloupe.agent.planner import Plan
 from medloupe.agent.planning import jobs_of, no_more_looks, plan_scene
+from medloupe.agent.relook import second_look
 from medloupe.agent.resources import Resources
 from medloupe.agent.review import read_review, review_jobs
-from medloupe.agent.state import Draft, LookTask, ReaderState, VerifyTask, kept_observations, view_of
+from medloupe.agent.state import Draft, LookTask, ReaderState, VerifyTask, fresh_turn, kept_observations, view_of
 from medloupe.agent.trace import EventName, TraceEvent
 from medloupe.errors import ActionRejected, UsageError
 from medloupe.models.vlm.base import VLM, Message, VLMReply, VLMRequest
@@ -41,9 +42,6 @@ from medloupe.tools.verify import Scene, verify_claim
 from medloupe.types import Answer, Measurement, Observation, Study, View
 
 __all__ = ["ReaderNodes"]
-
-_KEPT_FOR_DRAFT = 1
-"""Calls held back from looking, so that there is always one left to answer with."""
 
 
 class _Asker:
@@ -84,7 +82,7 @@ class ReaderNodes:
         known = state.get("study_id")
         turn = state["turn"] + 1 if known else 0
         emit = _emitter(writer)
-        update = _fresh_turn(turn, question)
+        update = fresh_turn(turn, question)
         if known is None:
             study = await self._load(state)
             update["session"] = str(config.get("configurable", {}).get("thread_id") or uuid.uuid4().hex)
@@ -218,9 +216,8 @@ class ReaderNodes:
         shown = [region.model_dump(mode="json", exclude={"mask"}) for region in regions]
         study = self._resources.loupe(state["study_id"]).study
         asked: dict[str, object] = {"regions": shown, "overview": state["overview"]}
-        while (
-            True
-        ):  # a malformed reply is asked for again, with what was wrong; raised, it would stay in the checkpoint
+        # A malformed reply is asked for again, with what was wrong: raised, it would stay in the checkpoint.
+        while True:
             try:
                 said = read_review(interrupt(asked), regions)
                 jobs = review_jobs(said, state, study)
@@ -245,7 +242,9 @@ class ReaderNodes:
         stop = no_more_looks(state, self._resources)
         warnings = [] if state["plan_done"] or not stop else [stop]
         if asker is None:
-            draft, notes = compose(state["question"], kept_observations(state))
+            image = view_of(state["views"], state["overview"]).image
+            shown = self._resources.loupe(state["study_id"]).study.images[image]
+            draft, notes = compose(state["question"], kept_observations(state), shown)
             warnings += notes
         else:
             draft = await self._vlm_draft(state, asker)
@@ -293,6 +292,7 @@ class ReaderNodes:
             views=tuple(state["views"]),
             regions=tuple(state["regions"]),
             observations=tuple(state["observations"]),
+            claims=tuple(state["claims"]),
             ask=asker.ask if asker else None,
             verifier_model=verifier.model if verifier else "",
             picture=self._resources.picture,
@@ -304,23 +304,36 @@ class ReaderNodes:
     # --- revise, answer ---------------------------------------------------------------------------------------------
 
     async def revise(self, state: ReaderState, writer: StreamWriter) -> dict[str, Any]:
-        """Correct or drop what was refuted."""
+        """Correct or drop what was refuted; with verification off everything stays as it was drafted."""
+        if not self._resources.verify:
+            return {"jobs": [], "warnings": ["verification was switched off: nothing in this answer was checked"]}
         verdicts = {v.claim: v for v in state.get("verdicts", [])}
         claims = {claim.id: claim for claim in state.get("claims", [])}
+        if self._resources.vlm is not None and not state.get("recheck"):  # once a question, and only where it may help
+            again = second_look(
+                list(claims.values()), verdicts, state["views"], self._resources.loupe(state["study_id"]).study,
+                first_view=state["next_view"], budget=self._resources.budget,
+                spent=state["spent"].model_copy(update={"seconds": time.time() - state["started"]}),
+            )  # fmt: skip
+            if again.jobs:
+                given = state["next_view"] + len(again.jobs)
+                spent = Spent(looks=len(again.jobs))
+                return {"jobs": again.jobs, "recheck": again.recheck, "spent": spent, "next_view": given}
         statements = [
             revise_statement(statement, [claims[identity] for identity in statement.claims], verdicts)
             for statement in state["statements"]
         ]
         _emitter(writer)(_event("revise", state["turn"], statements=statements))
-        return {"statements": statements}
+        return {"statements": statements, "jobs": []}
 
     async def answer(self, state: ReaderState, writer: StreamWriter) -> dict[str, Any]:
         """Put the answer together."""
         draft, resources = state["draft"], self._resources
         assert draft is not None
         verdicts = {v.claim: v for v in state.get("verdicts", [])}
-        text, abstained = write_answer(state["statements"], draft.reason if not draft.answerable else "")
-        sure, basis = confidence(state["statements"], verdicts)
+        refusal = "" if draft.answerable else draft.reason
+        text, abstained = write_answer(state["statements"], refusal, checked=resources.verify)
+        sure, basis = confidence(state["statements"], verdicts) if resources.verify else (None, "nothing was checked")
         study = resources.loupe(state["study_id"]).study
         spent = state["spent"].model_copy(update={"seconds": round(time.time() - state["started"], 3)})
         answer = Answer(
@@ -331,7 +344,8 @@ class ReaderNodes:
             views=tuple(state["views"]), regions=tuple(state.get("regions", [])),
             observations=tuple(state.get("observations", [])),
             measurements=tuple(_latest(state.get("measurements", []))),
-            claims=check_claims(state.get("claims", []), verdicts), unparsed=tuple(state.get("unparsed", [])),
+            claims=check_claims([c for c in state.get("claims", []) if c.id in verdicts], verdicts),
+            unparsed=tuple(state.get("unparsed", [])),
             budget={"caps": resources.budget.model_dump(), "spent": spent.model_dump()},
             models=resources.models(), prompts=prompt_hashes(), warnings=tuple(state.get("warnings", [])),
         )  # fmt: skip
@@ -348,22 +362,40 @@ class ReaderNodes:
         """As `after_plan`, but a person sees the regions before the draft."""
         return self._sends(state) or "review"
 
-    def after_look(self, state: ReaderState) -> str:
-        """Plan again while there is room for a look: a spent budget needs no further plan. After a review, draft."""
+    def after_look(self, state: ReaderState) -> list[Send] | str:
+        """Plan again while there is room for a look: a spent budget needs no further plan. After a review, draft.
+
+        A second look belongs to claims already drafted: they are verified on it; nothing is planned or drafted anew.
+        """
+        if state.get("recheck"):
+            return self._checks(state)
         if state.get("reviewed"):
             return "draft"
         return "plan" if not no_more_looks(state, self._resources) else "draft"
 
-    def after_look_reviewed(self, state: ReaderState) -> str:
+    def after_look_reviewed(self, state: ReaderState) -> list[Send] | str:
         """As `after_look`, with the review before the draft."""
         following = self.after_look(state)
         return "review" if following == "draft" and not state.get("reviewed") else following
 
     def after_claims(self, state: ReaderState) -> list[Send] | str:
         """Fan out to the checks, one a claim; with nothing claimed, straight to the revision."""
+        return self._checks(state)
+
+    def after_revise(self, state: ReaderState) -> list[Send] | str:
+        """One more look where `revise` asked for one; else answer."""
+        return self._sends(state) or "answer"
+
+    def _checks(self, state: ReaderState) -> list[Send] | str:
+        """Every claim; after a second look those it was made for, on the view it made."""
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
         task = {**shared, "regions": state.get("regions", []), "observations": kept_observations(state)}
-        return [Send("verify", {**task, "claim": claim}) for claim in state.get("claims", [])] or "revise"
+        claims = state.get("claims", []) if self._resources.verify else []
+        chosen = claims
+        if again := state.get("recheck"):
+            made = {view.index for view in state["views"]}
+            chosen = [c.model_copy(update={"view": again[c.id]}) for c in claims if again.get(c.id) in made]
+        return [Send("verify", {**task, "claim": claim, "claims": claims}) for claim in chosen] or "revise"
 
     def _sends(self, state: ReaderState) -> list[Send]:
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
@@ -410,15 +442,6 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _fresh_turn(turn: int, question: str) -> dict[str, Any]:
-    """What belongs to one question only, emptied."""
-    return {
-        "question": question, "turn": turn, "jobs": [], "reviewed": False, "plan_done": "", "draft": None,
-        "claims": Overwrite([]), "verdicts": Overwrite([]), "unparsed": [], "statements": [],
-        "spent": Overwrite(Spent()), "started": time.time(), "warnings": Overwrite([]), "answer": None,
-    }  # fmt: skip
 
 
 def _checked(question: str | None) -> str:

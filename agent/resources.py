@@ -24,13 +24,20 @@ from medloupe.models.vlm.base import VLM, Picture, VLMReply
 from medloupe.models.vlm.profiles import profile_for
 from medloupe.tools.imaging import ImageStore, MemoryStore
 from medloupe.tools.look import Loupe
-from medloupe.tools.verify import MeasuredVerifier, ProbeVerifier, Verifier
+from medloupe.tools.verify import (
+    AgreementVerifier,
+    MeasuredVerifier,
+    ProbeVerifier,
+    RulesVerifier,
+    Verifier,
+    load_plugins,
+)
 from medloupe.types import View
 
 if TYPE_CHECKING:
     from medloupe.settings import Settings
 
-__all__ = ["Resources", "resources_from"]
+__all__ = ["Resources", "load_default_segmenter", "resources_from"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,15 +58,20 @@ class Resources:
     segmenter: Segmenter | None = None
     planner: PlannerName = "auto"
     budget: Budget = field(default_factory=Budget)
+    verify: bool = True
+    """False: nothing is checked and the draft is said as it stands. For measuring what verification changes."""
     view_px: int = 512
     """Longest side of a view, pixels."""
     concurrency: int = 8
     """Branches of a fan-out under way at once."""
     warnings: tuple[str, ...] = ()
     """What is missing here, said in every answer."""
+    verifiers: tuple[Verifier, ...] = field(
+        default_factory=lambda: (MeasuredVerifier(), RulesVerifier(), ProbeVerifier())
+    )
+    """How claims are checked; tools/verify/policy.py says in which order."""
 
     def __post_init__(self) -> None:
-        self.verifiers: tuple[Verifier, ...] = (MeasuredVerifier(), ProbeVerifier())
         self._loupes: OrderedDict[str, Loupe] = OrderedDict()
         self._replies: OrderedDict[str, dict[str, asyncio.Future[VLMReply]]] = OrderedDict()
         self._calls: OrderedDict[tuple[str, int], Calls] = OrderedDict()
@@ -111,9 +123,12 @@ class Resources:
         return {
             "planner": self.make_planner().name if vlm is None else f"{self.make_planner().name}: {vlm}",
             "describer": vlm or "measured",
-            "verifier": f"measured, probe: {verifier}" if verifier else "measured",
+            "verifier": f"{self._checks()}: {verifier}" if verifier else self._checks(("measured", "rules")),
             "segmenter": self.segmenter.name if self.segmenter else "none",
         }
+
+    def _checks(self, only: tuple[str, ...] | None = None) -> str:
+        return ", ".join(v.name for v in self.verifiers if only is None or v.name in only)
 
     async def close(self) -> None:
         """Close the models' connections."""
@@ -132,17 +147,19 @@ def _remember(cache: OrderedDict[K, V], key: K, make: Callable[[], V], most: int
     return cache[key]
 
 
+def load_default_segmenter() -> tuple[Segmenter | None, tuple[str, ...]]:
+    """LiteMedSAM where it is installed, else None and the warning that says so."""
+    try:
+        return load_segmenter("litemedsam"), ()
+    except BackendMissing as error:
+        return None, (f"no segmenter: outlines come from grey levels alone ({error})",)
+
+
 def resources_from(settings: Settings, *, store: ImageStore) -> Resources:
     """What the settings name, loaded. Segmenter "auto" is LiteMedSAM where it is installed, else none, and is said."""
-    warnings: list[str] = []
-    name = settings.segmenter
-    try:
-        segmenter = load_segmenter("litemedsam" if name == "auto" else name)
-    except BackendMissing as error:
-        if name != "auto":
-            raise
-        segmenter = None
-        warnings.append(f"no segmenter: outlines come from grey levels alone ({error})")
+    named = settings.segmenter
+    segmenter, missing = load_default_segmenter() if named == "auto" else (load_segmenter(named), ())
+    warnings = [*missing]
     vlm = _vlm(settings, settings.vlm, settings.vlm_model, settings.key()) if settings.vlm else None
     verifier = None
     if settings.verifier_vlm or settings.verifier_model:
@@ -154,8 +171,11 @@ def resources_from(settings: Settings, *, store: ImageStore) -> Resources:
         )
     if vlm is None:
         warnings.append("no vision-language model is configured: medloupe measures, and cannot name what it sees")
+    verifiers, unloadable = _verifiers(settings)
+    warnings += unloadable
     return Resources(
         store=store,
+        verifiers=verifiers,
         vlm=vlm,
         verifier=verifier,
         segmenter=segmenter,
@@ -166,6 +186,16 @@ def resources_from(settings: Settings, *, store: ImageStore) -> Resources:
         view_px=settings.view_px,
         warnings=tuple(warnings),
     )
+
+
+def _verifiers(settings: Settings) -> tuple[tuple[Verifier, ...], tuple[str, ...]]:
+    """Our own as the settings say, other packages' as they are installed; and what could not be loaded."""
+    second = load_segmenter(settings.second_segmenter) if settings.second_segmenter != "none" else None
+    ours: list[Verifier] = [MeasuredVerifier(second), RulesVerifier(), ProbeVerifier(settings.probe_orders)]
+    if settings.agreement_samples:
+        ours.append(AgreementVerifier(settings.agreement_samples, settings.agreement_needed))
+    others = load_plugins()
+    return (*ours, *others.verifiers), others.warnings
 
 
 def _vlm(settings: Settings, where: str | None, model: str | None, key: str | None) -> VLM:

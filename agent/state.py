@@ -7,8 +7,11 @@ Lists grow over the turns of a session; what belongs to one question only (`jobs
 from __future__ import annotations
 
 import operator
+import time
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
+
+from langgraph.types import Overwrite
 
 from medloupe.agent.budget import Spent
 from medloupe.tools.look.actions import Action
@@ -34,6 +37,7 @@ __all__ = [
     "Review",
     "StatedClaim",
     "VerifyTask",
+    "fresh_turn",
     "kept_observations",
     "merge_regions",
     "next_region",
@@ -130,6 +134,8 @@ class ReaderState(TypedDict, total=False):
     plan_done: str
     """Why planning ended; "" while it goes on."""
     draft: Draft | None
+    recheck: dict[str, int]
+    """Claims that were undetermined and are probed once more, each on the view made for it; empty: none yet."""
     claims: Annotated[list[Claim], operator.add]
     verdicts: Annotated[list[Verdict], operator.add]
     unparsed: list[str]
@@ -175,6 +181,8 @@ class VerifyTask(TypedDict):
     """What one branch of the verify fan-out is given."""
 
     claim: Claim
+    claims: list[Claim]
+    """All of the draft's, for contradictions."""
     session: str
     study_id: str
     turn: int
@@ -184,6 +192,15 @@ class VerifyTask(TypedDict):
     spent: Spent
     started: float
     overview: int
+
+
+def fresh_turn(turn: int, question: str) -> dict[str, Any]:
+    """What belongs to one question only, emptied."""
+    return {
+        "question": question, "turn": turn, "jobs": [], "reviewed": False, "plan_done": "", "draft": None,
+        "claims": Overwrite([]), "verdicts": Overwrite([]), "unparsed": [], "statements": [], "recheck": {},
+        "spent": Overwrite(Spent()), "started": time.time(), "warnings": Overwrite([]), "answer": None,
+    }  # fmt: skip
 
 
 PlannerName = Literal["auto", "tools", "grounding", "policy"]

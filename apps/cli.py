@@ -134,6 +134,31 @@ def chat(study: Path | None, run: str | None, **flags: Any) -> int:
 
 
 @cli.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--claims", type=click.Path(path_type=Path), metavar="FILE", help="Claims to check: a claims.json.")
+@click.option("--text", metavar="SENTENCES", help="Sentences to check, in place of --claims.")
+@click.option("--box", metavar="X0,Y0,X1,Y1", help="What the text is about, in pixels of the full image.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write verdicts.json here, not to stdout.")
+@click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder, to ask for probes.")
+@click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint.")
+@click.option("--segmenter", metavar="NAME|none", help="litemedsam, sam:CHECKPOINT, medsam:CHECKPOINT or none.")
+@click.option("--modality", metavar="CODE", help="Overrides the files' modality: CT, MR, US, ...")
+def verify(study: Path, claims: Path | None, text: str | None, box: str | None, out: Path | None, **flags: Any) -> int:
+    """Check claims about a STUDY against its pixels; every verdict is a success.
+
+    A verdict is supported, refuted or undetermined. Without --vlm only measured checks are made.
+    """
+    if (claims is None) == (not (text or "").strip()):
+        raise UsageError("give either --claims FILE or --text SENTENCES, and not both")
+    if box and claims:
+        raise UsageError("--box goes with --text; in claims.json every claim has its own region")
+    settings = _settings(study, flags)
+    from medloupe.apps.verify import run_verify
+
+    return run_verify(settings, study, claims=claims, text=text, box=box, out=out)
+
+
+@cli.command()
 @click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder.")
 @click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint.")
 @click.option("--check", is_flag=True, help="Ask the endpoint which models it serves. Without it nothing is contacted.")

@@ -51,7 +51,7 @@ def models_inventory(settings: Settings, *, check: bool) -> dict[str, Any]:
 def tools_inventory() -> dict[str, Any]:
     """The look tools with their schemas, and the verifiers."""
     from medloupe.tools.look.actions import Compare, Crop, Measure, Segment, SetWindow, Slice, Zoom
-    from medloupe.tools.verify import MeasuredVerifier, ProbeVerifier
+    from medloupe.tools.verify import AgreementVerifier, MeasuredVerifier, ProbeVerifier, RulesVerifier, installed
 
     actions = (Zoom, Segment, Crop, SetWindow, Slice, Measure, Compare)
     return {
@@ -65,8 +65,9 @@ def tools_inventory() -> dict[str, Any]:
         ],
         "verify": [
             {"name": verifier.name, "description": " ".join((type(verifier).__doc__ or "").split())}
-            for verifier in (MeasuredVerifier(), ProbeVerifier())
-        ],
+            for verifier in (MeasuredVerifier(), RulesVerifier(), ProbeVerifier(), AgreementVerifier())
+        ]
+        + [{"name": point.name, "description": f"plug-in: {point.value}"} for point in installed()],
     }
 
 

@@ -202,9 +202,9 @@ def why(claim: CheckedClaim) -> Iterable[tuple[str, str]]:
     yield "said", wording.one_line(claim.source_text)
     yield "verdict", f"{wording.MARKS[claim.verdict].symbol} {wording.MARKS[claim.verdict].word}"
     yield "reason", wording.one_line(claim.reason)
-    yield "stated", wording.amount(claim.value, claim.unit)
+    yield "stated", wording.amount(claim.value, claim.stated_unit)
     if claim.measured is not None:
-        yield "measured", wording.amount(claim.measured, claim.measured_unit)
+        yield "measured", wording.amount(claim.measured, claim.unit)
     how = ", independent of the describer" if claim.independent else ""
     yield "method", f"{wording.one_line(claim.method)}{how}"
     for name, number in claim.numbers.items():

@@ -88,12 +88,15 @@ def view_words(view: View) -> str:
 
 def claim_words(claim: CheckedClaim | Claim) -> str:
     """What was stated: "R1: long axis 31 mm"."""
-    sentence = one_line(claim.claim if isinstance(claim, CheckedClaim) else claim.sentence())
+    if isinstance(claim, CheckedClaim):
+        sentence, unit = one_line(claim.claim), claim.stated_unit
+    else:
+        sentence, unit = one_line(claim.sentence()), claim.unit
     if claim.region:
         sentence = sentence.replace("the region", claim.region.id, 1)
     subject, colon, _ = sentence.partition(": ")
     if colon and isinstance(claim.value, float):
-        return f"{subject}: {claim.attribute.replace('_', ' ')} {amount(claim.value, claim.unit)}"
+        return f"{subject}: {claim.attribute.replace('_', ' ')} {amount(claim.value, unit)}"
     return sentence
 
 

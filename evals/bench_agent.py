@@ -1,7 +1,7 @@
 """Orchestration cost: the reader graph against a bare asyncio loop that makes the same calls with the same client.
 
 One question: one plan, six looks in parallel (512-pixel views), one draft with its claims, one verification (a probe is
-a pair of requests sent together): 0.8 s of critical path at 200 ms a call. The graph writes checkpoints to SQLite with
+four requests sent together): 0.8 s of critical path at 200 ms a call. The graph writes checkpoints to SQLite with
 durability "sync". The loop cuts and encodes the same views and sends requests of the same content; no segmenter, no
 checkpoints. Bars: at most 50 ms above the loop (medians of the same run); 32 questions at once at most 1.25 x the loop.
 
@@ -100,7 +100,11 @@ class BareLoop:
         await self._send(prefix, [*chain, _text(prompt("draft").text)], response_format=_format("draft", DraftReply))
         shown = picture(views[0])
         await asyncio.gather(
-            *(self._send(prefix, [shown, _text(word)]) for word in ("nodule present?", "nodule absent?"))
+            *(
+                self._send(prefix, [shown, _text(f"nodule {word}?{after}")])
+                for word in ("present", "absent")
+                for after in ("", " asked after its twin")
+            )
         )
 
     async def _send(self, prefix: list[dict[str, Any]], parts: list[dict[str, Any]], **options: Any) -> None:

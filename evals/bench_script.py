@@ -27,4 +27,5 @@ def answer(body: dict[str, Any]) -> Reply | str:
         return json.dumps({"statements": [{"text": "There is a nodule.", "views": [1], "claims": [claim]}]})
     last = body["messages"][-1]["content"]
     question = last if isinstance(last, str) else " ".join(part.get("text", "") for part in last)
-    return "no" if " no " in f" {question.lower()} " or "absent" in question.lower() else "yes"
+    statement = question.lower().rpartition("statement: ")[2]  # what is named before it is not asked about
+    return "no" if " no " in f" {statement} " or "absent" in statement else "yes"

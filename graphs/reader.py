@@ -1,7 +1,7 @@
 """The reader: ask a question of a study, look closer where it must, check every claim, answer or abstain.
 
 open -> plan -> look (fan-out, one branch a region) -> plan ... -> draft -> claims -> verify (fan-out) -> revise
--> answer
+-> (at most once: look -> verify -> revise) -> answer
 """
 
 from __future__ import annotations
@@ -59,15 +59,18 @@ def make_graph(
     if review:
         builder.add_node("review", nodes.review)
         builder.add_conditional_edges("plan", nodes.after_plan_reviewed, ["look", "review"])
-        builder.add_conditional_edges("look", nodes.after_look_reviewed, ["plan", "review", "draft"])
+        builder.add_conditional_edges(
+            "look", nodes.after_look_reviewed, ["plan", "review", "draft", "verify", "revise"]
+        )
         builder.add_conditional_edges("review", nodes.after_plan, ["look", "draft"])
     else:
         builder.add_conditional_edges("plan", nodes.after_plan, ["look", "draft"])
-        builder.add_conditional_edges("look", nodes.after_look, ["plan", "draft"])
+        builder.add_conditional_edges("look", nodes.after_look, ["plan", "draft", "verify", "revise"])
     builder.add_edge("draft", "claims")
     builder.add_conditional_edges("claims", nodes.after_claims, ["verify", "revise"])
     builder.add_edge("verify", "revise")
-    builder.add_edge("revise", "answer")
+    # A claim that its probe left open is worth one closer look; it goes back through look and verify, nothing else.
+    builder.add_conditional_edges("revise", nodes.after_revise, ["look", "answer"])
     builder.add_edge("answer", END)
     graph = builder.compile(checkpointer=checkpointer, name="medloupe")
     return graph.with_config(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from medloupe.agent.budget import Budget
     from medloupe.agent.checkpoints import open_checkpoints
     from medloupe.agent.resources import Resources
+    from medloupe.agent.verifying import averify_claims, verify_claims, verify_tool
     from medloupe.graphs.reader import make_graph
     from medloupe.models.segment import load_segmenter
     from medloupe.models.vlm import ChatModelVLM, EndpointVLM, LocalVLM, ScriptedVLM, load_vlm
@@ -44,12 +45,15 @@ _HOME = {
     "MemoryStore": "medloupe.tools.imaging",
     "Resources": "medloupe.agent.resources",
     "ScriptedVLM": "medloupe.models.vlm",
+    "averify_claims": "medloupe.agent.verifying",
     "load_segmenter": "medloupe.models.segment",
     "load_study": "medloupe.tools.imaging",
     "load_vlm": "medloupe.models.vlm",
     "look_tools": "medloupe.tools.look",
     "make_graph": "medloupe.graphs.reader",
     "open_checkpoints": "medloupe.agent.checkpoints",
+    "verify_claims": "medloupe.agent.verifying",
+    "verify_tool": "medloupe.agent.verifying",
 }
 
 __all__ = [
@@ -64,12 +68,15 @@ __all__ = [
     "Resources",
     "ScriptedVLM",
     "__version__",
+    "averify_claims",
     "load_segmenter",
     "load_study",
     "load_vlm",
     "look_tools",
     "make_graph",
     "open_checkpoints",
+    "verify_claims",
+    "verify_tool",
 ]
 
 

@@ -341,13 +341,15 @@ class CheckedClaim(Frozen):
     source_text: str
     attribute: str
     value: bool | float | str
-    unit: str = ""
+    stated_unit: str = ""
+    """The unit of `value`."""
     region: Region | None = None
     view: int | None = None
     verdict: VerdictValue
     reason: str
     measured: bool | float | str | None = None
-    measured_unit: str = ""
+    unit: str = ""
+    """The unit of `measured`."""
     method: str
     independent: bool
     numbers: dict[str, float] = {}

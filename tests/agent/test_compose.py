@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from medloupe.agent.compose import compose, read_question
-from medloupe.types import Observation, StatedAttribute
+from medloupe.types import Image, Observation, StatedAttribute
 
 
 def observation(number: int, intensity: str, long_axis: float) -> Observation:
@@ -64,3 +64,11 @@ def test_question_words_are_read_as_attributes() -> None:
     reading = read_question("Which side is it on, and how large?")
     assert set(reading.attributes) == {"side", "long_axis"}
     assert reading.unknown == ()
+
+
+def test_a_lesion_in_a_colour_picture_needs_a_modality() -> None:
+    cat = Image(index=0, series=0, width=451, height=300, values="RGB", digest="0")
+    draft, _ = compose("How large is the lesion?", SEEN, cat)
+    assert not draft.answerable and "name its modality" in draft.reason
+    assert compose("Where is the brightest structure?", SEEN, cat)[0].answerable
+    assert compose("How large is the lesion?", SEEN, cat.model_copy(update={"modality": "DMS"}))[0].answerable

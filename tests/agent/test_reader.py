@@ -19,6 +19,7 @@ from medloupe.agent.trace import TraceEvent, TraceWriter
 from medloupe.errors import EndpointFault, EndpointUnreachable, InputRejected, ReplyUnreadable, UsageError
 from medloupe.graphs.reader import make_graph
 from medloupe.models.vlm import EndpointVLM, ScriptedVLM
+from medloupe.models.vlm.base import ToolCall
 from medloupe.models.vlm.loopback import Reply, ScriptedEndpoint
 from medloupe.tools.imaging import DiskStore
 from medloupe.types import RESEARCH_LABEL, Answer
@@ -110,7 +111,8 @@ async def test_a_refuted_statement_that_cannot_be_corrected_is_dropped(
 
 def deny_the_claim(body: dict[str, Any]) -> str:
     """No to "there is a nodule", yes to its twin."""
-    return "yes" if "nodule is absent" in json.dumps(body["messages"][-1]) else "no"
+    asked = json.dumps(body["messages"][-1]).rpartition("Statement: ")[2]
+    return "yes" if "nodule is absent" in asked else "no"
 
 
 async def test_looks_run_in_parallel_and_come_back_in_dispatch_order(
@@ -144,7 +146,7 @@ async def test_no_identical_request_is_sent_twice_and_prefixes_are_byte_identica
     steps = [(ReaderScript.step(body), body["messages"]) for body in endpoint.requests]
     assert len({json.dumps(messages[:2]) for step, messages in steps if step != "probe"}) == 1
     probes = [messages for step, messages in steps if step == "probe"]
-    assert len(probes) == 2
+    assert len(probes) == 4
     assert len({json.dumps([messages[0], messages[1]["content"][0]]) for messages in probes}) == 1
 
 
@@ -367,3 +369,57 @@ async def test_the_describer_never_learns_the_question(
     assert told["plan"]
     assert told["draft"]
     assert not told["describe"]
+
+
+def _outlined_then_probed(script: ReaderScript, *said: Any) -> None:
+    """A focal crop of the disc, a claim about it that nothing measures, and what its probes are answered."""
+    call = ToolCall(id="c", name="segment", arguments=json.dumps({"view": 0, "box": list(DISC_BOX)}))
+    script.plan = [Reply(tool_calls=(call,)), ENOUGH]
+    claim = {"attribute": "presence", "value": True, "finding": "nodule", "view": 1}
+    script.draft = [drafted("There is a nodule.", claim)]
+    script.probe = list(said)
+
+
+def affirm_the_claim(body: dict[str, Any]) -> str:
+    """The reverse of `deny_the_claim`."""
+    return {"yes": "no", "no": "yes"}[deny_the_claim(body)]
+
+
+async def test_an_undetermined_claim_is_looked_at_once_more_closer_and_may_be_settled(
+    disc_ct: Path, script: ReaderScript, endpoint: ScriptedEndpoint, vlm: EndpointVLM
+) -> None:
+    _outlined_then_probed(script, "yes", "yes", "yes", "yes", affirm_the_claim)
+    answer, events = await ask(Resources(vlm=vlm), disc_ct)
+    assert [view.kind for view in answer.views] == ["overview", "crop", "zoom"]
+    assert answer.views[2].box.area < answer.views[1].box.area / 2
+    assert answer.claims[0].verdict == "supported"
+    assert answer.statements[0].status == "supported"
+    steps = [ReaderScript.step(body) for body in endpoint.requests]
+    assert (steps.count("probe"), steps.count("describe"), steps.count("draft")) == (8, 2, 1)
+    assert names(events)[-1] == "answer"
+
+
+async def test_it_is_looked_at_once_more_only_once(
+    disc_ct: Path, script: ReaderScript, endpoint: ScriptedEndpoint, vlm: EndpointVLM
+) -> None:
+    _outlined_then_probed(script, "yes")
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct)
+    assert len(answer.views) == 3
+    assert answer.claims[0].verdict == "undetermined"
+    assert answer.abstained
+
+
+@pytest.mark.parametrize(
+    ("said", "budget"),
+    [
+        (affirm_the_claim, Budget()), ("yes", Budget(looks=1)), ("yes", Budget(calls=9)),
+        (Reply(status=503, error="busy"), Budget()),
+    ],
+    ids=["decided", "no-looks-left", "no-calls-left", "model-failed"],
+)  # fmt: skip
+async def test_no_second_look_where_it_is_not_needed_or_cannot_help(
+    disc_ct: Path, script: ReaderScript, vlm: EndpointVLM, said: Any, budget: Budget
+) -> None:
+    _outlined_then_probed(script, said)
+    answer, _ = await ask(Resources(vlm=vlm, budget=budget), disc_ct)
+    assert [view.kind for view in answer.views] == ["overview", "crop"]

@@ -353,7 +353,7 @@ def test_tools_lists_look_tools_with_schemas_and_verifiers(medloupe: Medloupe) -
         "compare",
     }
     assert all(tool["schema"]["properties"] for tool in listed["look"])
-    assert len(listed["verify"]) == 2
+    assert [v["name"] for v in listed["verify"]] == ["measured", "rules", "probe", "agreement"]
     assert "zoom" in medloupe("tools").stdout
 
 

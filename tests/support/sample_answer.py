@@ -159,7 +159,7 @@ def _claims(regions: list[Region]) -> tuple[CheckedClaim, ...]:
 
     return (
         claim("C1", "R1: long axis 71 mm", 71.0, "refuted", "stated 71 mm, measured 43.9 mm: off by a factor of 1.62",
-              "R1", attribute="long_axis", unit="mm", measured=43.9, measured_unit="mm",
+              "R1", attribute="long_axis", stated_unit="mm", measured=43.9, unit="mm",
               numbers={"ratio": 1.62, "tolerance": 1.25}),
         claim("C2", "R1: intensity hypointense", "hypointense", "supported", "darker than the tissue around it", "R1",
               measured="hypointense", numbers={"contrast": -0.41}),

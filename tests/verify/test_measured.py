@@ -13,7 +13,7 @@ import pytest
 from drawn import CALCIFIED, LESION, Say, disc
 from skimage.measure import regionprops
 
-from medloupe.models.segment import Segmenter
+from medloupe.models.segment import Embedding, Segmentation, Segmenter
 from medloupe.tools.imaging import MemoryStore, load_study
 from medloupe.tools.look import Loupe
 from medloupe.tools.verify import MEASURED, MeasuredVerifier, Scene
@@ -255,3 +255,49 @@ async def test_planted_size_errors_on_real_lesions(
     assert verdicts[1.0] == ["supported"] * 4
     assert verdicts[1.5] == ["refuted"] * 4
     assert verdicts[1 / 1.5] == ["refuted"] * 4
+
+
+class _Half:
+    """A second segmenter that outlines a share of the box's width."""
+
+    name = "half"
+    prompts = frozenset({"box"})
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def set_image(self, picture: np.ndarray) -> Embedding:
+        return Embedding(width=picture.shape[1], height=picture.shape[0], data=picture)
+
+    def predict(self, embedding: Embedding, *, box: BoundingBox | None = None, points: Any = ()) -> Segmentation:
+        assert box is not None
+        mask = np.zeros((embedding.height, embedding.width), bool)
+        mask[int(box.y0) : int(box.y1), int(box.x0) : int(box.x0 + self.share * box.width)] = True
+        return Segmentation(mask, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected", "why"), [(0.8, "refuted", "weak outline: it shares"), (0.3, "undetermined", "share only")]
+)
+async def test_two_segmenters_that_disagree_decide_less(
+    ct: Loupe, say: Say, scene: Scenes, share: float, expected: str, why: str
+) -> None:
+    """Four fifths of the loose box overlap the disc by 0.5 to 0.7; a third of it is another object."""
+    verdict = await MeasuredVerifier(_Half(share))(say("long_axis", 30.5, "mm"), scene(ct))
+    assert verdict is not None
+    assert verdict.verdict == expected
+    assert why in verdict.reason
+    alone = await MeasuredVerifier()(say("long_axis", 26.0, "mm"), scene(ct))
+    beside = await MeasuredVerifier(_Half(0.8))(say("long_axis", 26.0, "mm"), scene(ct))
+    assert alone is not None
+    assert beside is not None
+    assert (alone.verdict, beside.verdict) == ("refuted", "undetermined")
+
+
+def test_a_denial_is_not_a_sighting(ct: Loupe) -> None:
+    from medloupe.tools.verify.counts import _says
+
+    scene = Scene(loupe=ct)
+    denied = Observation(id="O1", view=1, text="No nodule is seen.", describer="x")
+    assert not _says(denied, "nodule", scene)
+    assert _says(denied.model_copy(update={"text": "There is a nodule."}), "nodule", scene)

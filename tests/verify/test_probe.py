@@ -23,8 +23,12 @@ def _question(request: VLMRequest) -> str:
 
 
 def _answers(**by_word: str | ModelError) -> ScriptedVLM:
-    """Answers by a word of the statement; "otherwise" to the rest."""
-    return ScriptedVLM(lambda r: next((a for w, a in by_word.items() if w in _question(r)), by_word["otherwise"]))
+    """Answers by a word of the statement that is asked about; "otherwise" to the rest."""
+    return ScriptedVLM(lambda r: next((a for w, a in by_word.items() if w in _statement(r)), by_word["otherwise"]))
+
+
+def _statement(request: VLMRequest) -> str:
+    return _question(request).split('\nStatement: "')[-1]
 
 
 PAIRS = [
@@ -41,17 +45,43 @@ async def test_only_a_pair_that_comes_out_right_decides(
     verdict = await ProbeVerifier()(say("presence", True, finding="nodule"), scene(ct, vlm))
     assert verdict is not None
     assert (verdict.verdict, verdict.method) == (expected, "probe")
-    assert len(vlm.requests) == 2
-    assert len(verdict.evidence) == 2
+    assert len({request.key for request in vlm.requests}) == 4
+    assert len(verdict.evidence) == 4
+    once = _answers(absent=of_twin, otherwise=of_claim)
+    cold = await ProbeVerifier(orders=1)(say("presence", True, finding="nodule"), scene(ct, once))
+    assert cold is not None
+    assert (cold.verdict, len(once.requests)) == (expected, 2)
+
+
+@pytest.mark.parametrize("suggested", ["absent", "present"])
+async def test_an_answer_that_follows_what_was_just_suggested_does_not_count(
+    ct: Loupe, say: Say, scene: Scenes, suggested: str
+) -> None:
+    """Right when asked cold, and swayed by one of the two when it is named before."""
+
+    def swayed(request: VLMRequest) -> str:
+        before, _, statement = _question(request).rpartition("Statement: ")
+        right = "yes" if "present" in statement else "no"
+        return {"yes": "no", "no": "yes"}[right] if suggested in before else right
+
+    vlm = ScriptedVLM(swayed)
+    verdict = await ProbeVerifier()(say("presence", True, finding="nodule"), scene(ct, vlm))
+    assert verdict is not None
+    assert verdict.verdict == "undetermined"
+    assert "order" in verdict.reason
+    cold = await ProbeVerifier(orders=1)(say("presence", True, finding="nodule"), scene(ct, vlm))
+    assert cold is not None
+    assert cold.verdict == "supported"
 
 
 async def test_claim_and_twin_are_sent_alike_but_for_the_last_part(ct: Loupe, say: Say, scene: Scenes) -> None:
     vlm = _answers(otherwise="yes")
     await ProbeVerifier()(say("margin", "spiculated", finding="mass"), scene(ct, vlm))
-    one, other = vlm.requests
-    assert one.messages[:-1] == other.messages[:-1]
-    assert one.messages[-1].parts[:-1] == other.messages[-1].parts[:-1]
-    assert {_question(one) == _question(other)} == {False}
+    one, *others = vlm.requests
+    for other in others:
+        assert one.messages[:-1] == other.messages[:-1]
+        assert one.messages[-1].parts[:-1] == other.messages[-1].parts[:-1]
+    assert len({_question(r) for r in vlm.requests}) == 4
     assert isinstance(one.messages[-1].parts[0], Picture)
     assert [m.role for m in one.messages] == ["system", "user"]
     assert (one.purpose, one.temperature) == ("probe", 0.0)
@@ -62,7 +92,7 @@ async def test_the_order_varies_with_the_claim_and_never_with_the_run(ct: Loupe,
     async def claim_first(finding: str) -> bool:
         vlm = _answers(otherwise="yes")
         await ProbeVerifier()(say("presence", True, finding=finding), scene(ct, vlm))
-        return "present" in _question(vlm.requests[0])
+        return _question(vlm.requests[0]).startswith("Statement")
 
     findings = ("nodule", "mass", "cyst", "polyp", "ulcer", "effusion", "fracture", "abscess")
     orders = [await claim_first(f) for f in findings]
@@ -78,7 +108,7 @@ async def test_a_fault_is_neither_a_finding_nor_its_absence(
     assert verdict is not None
     assert verdict.verdict == "undetermined"
     assert str(error) in verdict.reason
-    assert verdict.numbers["faults"] == 2.0
+    assert verdict.numbers["faults"] == 4.0
 
 
 @pytest.mark.parametrize(
@@ -157,7 +187,7 @@ async def test_when_none_decides_every_reason_is_given(ct: Loupe, say: Say, scen
     assert verdict.verdict == "undetermined"
     assert "too near to tell" in verdict.reason
     assert "both the claim and its twin" in verdict.reason
-    assert len(vlm.requests) == 2
+    assert len(vlm.requests) == 4
 
 
 async def test_without_a_model_a_presence_cannot_be_checked(ct: Loupe, say: Say, scene: Scenes) -> None:

@@ -91,6 +91,7 @@ def _patterns() -> dict[str, re.Pattern[str]]:
             re.IGNORECASE,
         ),
         "one": re.compile(rf"(?:(?:{signs})\s*)?(?P<a>{one}){gap}(?P<u>{every})", re.IGNORECASE),
+        "named": re.compile(rf"{units['HU']}\s*(?:of|is|:|=)?\s*(?P<a>{_DIGITS})(?!\s*{every})", re.IGNORECASE),
         "below": re.compile(pattern(language("below_one")), re.IGNORECASE),
     }
 
@@ -101,25 +102,34 @@ _GROUPS = {"<": "less", "<=": "most", ">": "more", ">=": "least"}
 def numbers(sentence: str) -> Iterator[Number]:
     """Every number with a unit, in the order of certainty: two axes, ranges, single ones; none overlaps another."""
     taken: list[Span] = []
-    for kind, read in (("axes", _axes), ("range", _range), ("one", _one), ("below", _below_one)):
+    for kind, read in (("axes", _axes), ("range", _range), ("one", _one), ("named", _named), ("below", _below_one)):
         for match in _patterns()[kind].finditer(sentence):
-            if not overlaps(match.span(), taken):
+            if not overlaps(match.span(), taken) and not _earlier().search(sentence, 0, match.start()):
                 found = list(read(match, sentence))
                 if found:
                     taken.append(match.span())
                 yield from found
 
 
+@cache
+def _earlier() -> re.Pattern[str]:
+    """What was measured at an earlier time: "previously 6 mm", "compared with 6 mm"."""
+    return re.compile(pattern(language("earlier")) + r"\W+(?:[^\W\d]+\W+){0,2}$", re.IGNORECASE)
+
+
 def _axes(match: re.Match[str], _sentence: str) -> Iterator[Number]:
-    """12 x 8 (x 6) mm: the two longest are the axes; a unit stated once holds for all."""
+    """12 x 8 (x 6) mm: the two longest are the axes; a unit stated once holds for all that have none of their own."""
     last = match["uc"] or match["ub"] or match["ua"]
     unit = unit_of(last) if last else None
     sides = [(match[k], match["u" + k]) for k in "abc" if match[k]]
-    if unit is None or any(u and unit_of(u) != unit for _, u in sides):
+    if unit is None:
         return
-    lengths = sorted((number(text) or 0.0 for text, _ in sides), reverse=True)
-    for name, value in zip(("long_axis", "short_axis"), lengths, strict=False):
-        yield Number(*match.span(), name, value, unit)
+    lengths = [(number(text) or 0.0, (unit_of(own) if own else unit) or unit) for text, own in sides]
+    if len({u == "px" for _, u in lengths}) > 1:
+        return
+    lengths.sort(key=lambda length: in_millimetres(*length) or length[0], reverse=True)
+    for name, (value, of) in zip(("long_axis", "short_axis"), lengths, strict=False):
+        yield Number(*match.span(), name, value, of)
 
 
 def _range(match: re.Match[str], sentence: str) -> Iterator[Number]:
@@ -135,6 +145,13 @@ def _one(match: re.Match[str], sentence: str) -> Iterator[Number]:
         return
     sign = next((sign for sign, group in _GROUPS.items() if match[group]), "")
     yield Number(*match.span(), _what(match.span(), unit, sentence), f"{sign}{value:g}" if sign else value, unit)
+
+
+def _named(match: re.Match[str], _sentence: str) -> Iterator[Number]:
+    """ "HU of 120"."""
+    value = number(match["a"])
+    if value is not None:
+        yield Number(*match.span(), "density", value, "HU")
 
 
 def _below_one(match: re.Match[str], _sentence: str) -> Iterator[Number]:

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from medloupe.prompts import knowledge
-from medloupe.tools.measure.vocabulary import attributes, findings, normalise
+from medloupe.tools.measure.vocabulary import DENIED, attribute, findings, normalise, spoken
+from medloupe.types import Image
 
-Kind = Literal["value", "finding"]
+Kind = Literal["value", "finding", "absence"]
+"""A word of an attribute; a noun; a phrase that denies a noun without naming it ("heart size is normal")."""
 Span = tuple[int, int]
 
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "‐": "-", "‑": "-", "–": "-", "−": "-", "—": ",", "\u00a0": " "})
@@ -20,7 +22,7 @@ _BULLET = re.compile(r"^\s*(?:[-*•]\s+|\d+[.)]\s+)")
 _LONG = 600
 _PIECE = re.compile(r"\s*(.{1,600}(?:\s|$)|.{600})", re.DOTALL)
 """A sentence longer than anyone writes is read piece by piece, so that nonsense costs no more than its length."""
-_WORD = re.compile(r"[^\W\d_][\w'-]*|\d+(?:[.,]\d+)?")
+_WORD = re.compile(r"[^\W\d_][\w']*|\d+(?:[.,]\d+)?")
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,23 @@ class Phrase:
     end: int
     kind: Kind
     name: str
-    """Attribute of a value; canonical noun of a finding."""
+    """Attribute of a value; canonical noun of a finding or of an absence."""
     value: str = ""
+
+
+class Convention(NamedTuple):
+    """What words mean in a kind of picture."""
+
+    coloured: bool = False
+    """Colour words are colours; in a grey picture "white" is none."""
+    picture: bool = False
+    """ "On the left" is the picture's left; where patients lie in a known way it is the patient's."""
+
+    @classmethod
+    def of(cls, image: Image) -> Convention:
+        """The convention of an image's modality."""
+        coloured = image.values == "RGB"
+        return cls(coloured, coloured and image.modality not in (attribute("side") or {})["modalities"])
 
 
 def language(section: str) -> Any:
@@ -77,29 +94,31 @@ def cues(section: str, sentence: str) -> list[Span]:
 
 
 @cache
-def _spellings(coloured: bool) -> Mapping[str, tuple[Kind, str, str]]:
+def _spellings(convention: Convention) -> Mapping[str, tuple[Kind, str, str]]:
     table: dict[str, tuple[Kind, str, str]] = {}
-    for name, entry in attributes().items():
+    in_picture: dict[str, tuple[Kind, str, str]] = {}
+    for name, entry in spoken().items():
         for value, about in entry.get("values", {}).items():
-            if coloured or not about.get("colour_only"):
+            if convention.coloured or not about.get("colour_only"):
                 table |= {normalise(s): ("value", name, value) for s in (value, *about.get("synonyms", ()))}
+                table |= {normalise(s): ("value", name, DENIED + value) for s in about.get("negations", ())}
+                in_picture |= {normalise(s): ("value", name, value) for s in about.get("in_picture", ())}
     for noun, about in findings().items():
-        table |= {normalise(s): ("finding", noun, "") for s in (noun, *about.get("synonyms", ()))}
-    return table
+        if convention.coloured or not about.get("colour_only"):
+            table |= {normalise(s): ("finding", noun, "") for s in (noun, *about.get("synonyms", ()))}
+            table |= {normalise(s): ("absence", noun, "") for s in about.get("negations", ())}
+    return table | in_picture if convention.picture else table
 
 
 @cache
-def _phrase_pattern(coloured: bool) -> re.Pattern[str]:
-    return re.compile(f"(?=({pattern(_spellings(coloured))}))", re.IGNORECASE)
+def _phrase_pattern(convention: Convention) -> re.Pattern[str]:
+    return re.compile(f"(?=({pattern(_spellings(convention))}))", re.IGNORECASE)
 
 
-def phrases(sentence: str, *, coloured: bool, taken: Iterable[Span] = ()) -> list[Phrase]:
-    """The phrases of a sentence in order; where two overlap the longer one is meant.
-
-    coloured: whether colour words are colours here; in a grey picture "white" is no colour.
-    """
-    table, busy, found = _spellings(coloured), list(taken), []
-    candidates = [(m.start(), m.start() + len(m[1]), m[1]) for m in _phrase_pattern(coloured).finditer(sentence)]
+def phrases(sentence: str, convention: Convention, *, taken: Iterable[Span] = ()) -> list[Phrase]:
+    """The phrases of a sentence in order; where two overlap the longer one is meant."""
+    table, busy, found = _spellings(convention), list(taken), []
+    candidates = [(m.start(), m.start() + len(m[1]), m[1]) for m in _phrase_pattern(convention).finditer(sentence)]
     for start, end, words in sorted(candidates, key=lambda c: (c[0] - c[1], c[0])):
         if not overlaps((start, end), busy):
             kind, name, value = table[normalise(words)]

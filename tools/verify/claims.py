@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from functools import cache
 
 from medloupe.tools.measure.vocabulary import (
+    DENIED,
     attribute,
-    attributes,
     canonical_attribute,
     canonical_value,
     findings,
     normalise,
+    rating,
+    spoken,
 )
-from medloupe.tools.verify._numbers import bounds, number, numbers, unit_of
+from medloupe.tools.verify._numbers import Number, bounds, number, numbers, unit_of
 from medloupe.tools.verify._phrases import (
+    Convention,
     Phrase,
     Span,
     clauses,
@@ -37,8 +40,6 @@ from medloupe.types import Claim, Image, Region, StatedAttribute
 
 __all__ = ["claims_from_attributes", "claims_from_text"]
 
-DENIED = "not "
-"""Begins the value of a claim that denies a word."""
 _NEAR = 4
 """Words that may stand between an adjective and the noun it is said of."""
 
@@ -67,7 +68,7 @@ def claims_from_text(
     left_over: dict[str, None] = {}
     subject = finding
     for sentence in sentences(text):
-        found, unplaced, subject = _read(sentence, subject, coloured=image.values == "RGB")
+        found, unplaced, subject = _read(sentence, subject, Convention.of(image))
         left_over |= dict.fromkeys(unplaced)
         for f in found:
             number_ = first_id + len(claims)
@@ -80,16 +81,18 @@ def claims_from_text(
     return claims, list(left_over)
 
 
-def _read(sentence: str, subject: str, *, coloured: bool) -> tuple[list[_Found], list[str], str]:
+def _read(sentence: str, subject: str, convention: Convention) -> tuple[list[_Found], list[str], str]:
     """The claims and the unplaced words of one sentence, and what the next one's "it" refers to."""
     scopes = _Scopes.of(sentence)
-    measured = [_Found(n.start, n.end, n.attribute, n.value, n.unit) for n in numbers(sentence)]
+    stated_numbers = list(numbers(sentence))
+    measured = [_Found(n.start, n.end, n.attribute, n.value, n.unit) for n in stated_numbers]
     taken: list[Span] = [(f.start, f.end) for f in measured]
-    spoken = phrases(sentence, coloured=coloured, taken=taken)
-    nouns = [p for p in spoken if p.kind == "finding"]
+    said = phrases(sentence, convention, taken=taken)
+    nouns = [p for p in said if p.kind == "finding"]
     counted = _counts(sentence, nouns, taken)
-    stated = [_Found(p.start, p.end, p.attribute, p.value) for p in map(_as_value, spoken) if p]
-    denied_nouns, swallowed = _denied(sentence, nouns, scopes)
+    stated = [_Found(p.start, p.end, p.name, p.value) for p in said if p.kind == "value"]
+    stated += [*_both_sides(sentence, said), *_brightness(sentence)]
+    denied_nouns, swallowed = _denied(sentence, nouns, scopes, stated_numbers)
     real = [n for n in nouns if not overlaps((n.start, n.end), swallowed)]
     kept: list[_Found] = []
     for f in (*measured, *counted, *stated):
@@ -98,13 +101,15 @@ def _read(sentence: str, subject: str, *, coloured: bool) -> tuple[list[_Found],
         reach = sentence[: scopes.clause(f.start)[1]]
         kept += scopes.judge(f, noun=f.finding if f.finding is not None else _said_of(f, real, reach, subject))
     kept += denied_nouns
+    for p in (p for p in said if p.kind == "absence"):
+        kept.append(_Found(p.start, p.end, "presence", value=False, finding=p.name, hedged=scopes.hedged(p.start)))
     spoken_for = {f.finding for f in kept}
     kept += _present(nouns, scopes, swallowed, spoken_for, sentence)
     covered = [
         *taken,
         *scopes.spans,
         *swallowed,
-        *((p.start, p.end) for p in spoken),
+        *((p.start, p.end) for p in said),
         *((f.start, f.end) for f in kept),
     ]
     concrete = [n.name for n in nouns if not findings()[n.name].get("generic")]
@@ -112,16 +117,31 @@ def _read(sentence: str, subject: str, *, coloured: bool) -> tuple[list[_Found],
     return sorted(kept, key=lambda f: (f.start, f.attribute)), unplaced, concrete[-1] if concrete else subject
 
 
-@dataclass(frozen=True)
-class _Value:
-    start: int
-    end: int
-    attribute: str
-    value: str
+def _both_sides(sentence: str, said: list[Phrase]) -> list[_Found]:
+    """ "Both upper lobes" names a zone and both sides."""
+    zones = [p for p in said if p.kind == "value" and (attribute(p.name) or {})["values"].get(p.value, {}).get("zone")]
+    return [
+        _Found(start, end, "side", "bilateral")
+        for start, end in cues("both", sentence)
+        for zone in zones
+        if not sentence[end : zone.start].strip()
+    ]
 
 
-def _as_value(phrase: Phrase) -> _Value | None:
-    return _Value(phrase.start, phrase.end, phrase.name, phrase.value) if phrase.kind == "value" else None
+@cache
+def _brightness_pattern() -> re.Pattern[str]:
+    names, levels = pattern(language("brightness_names")), pattern(language("brightness_levels"))
+    of, verb = r"(?:\s+of\s+(?:\w+\s+){1,3}?)?", r"(?:\s*(?:is|are|was|were|:|appears?)\s*)"
+    return re.compile(rf"{names}{of}{verb}(?P<level>{levels})", re.IGNORECASE)
+
+
+def _brightness(sentence: str) -> list[_Found]:
+    """ "Signal intensity is low", "the echogenicity of the mass is increased"."""
+    levels = {normalise(k): v for k, v in language("brightness_levels").items()}
+    return [
+        _Found(*m.span("level"), "intensity", levels[normalise(m["level"])])
+        for m in _brightness_pattern().finditer(sentence)
+    ]
 
 
 @dataclass(frozen=True)
@@ -143,8 +163,12 @@ class _Scopes:
         after = cues("negations_after", sentence)
         doubts_after = cues("hedges_after", sentence)
         no_denial = [*after, *doubts_after, *cues("not_negations", sentence), *cues("hedges", sentence)]
+        denials = [
+            s for s in cues("negations", sentence)
+            if not overlaps(s, [o for o in no_denial if o[1] - o[0] >= s[1] - s[0]])
+        ]  # fmt: skip
         return cls(
-            clauses(sentence), [s for s in cues("negations", sentence) if not overlaps(s, no_denial)], after,
+            clauses(sentence), denials, after,
             cues("hedges", sentence), doubts_after, cues("existence", sentence), cues("existence_after", sentence),
             [*cues("breaks", sentence), *cues("not_negations", sentence)], cues("negating_prefixes", sentence),
         )  # fmt: skip
@@ -181,8 +205,13 @@ class _Scopes:
         denied = self.denial_before(found.start) is not None
         if denied and not isinstance(found.value, str):
             return []
-        value = f"{DENIED}{found.value}" if denied else found.value
+        value = _opposite(str(found.value)) if denied else found.value
         return [_Found(found.start, found.end, found.attribute, value, found.unit, noun, self.hedged(found.start))]
+
+
+def _opposite(word: str) -> str:
+    """The denial of a word; denied twice, the word itself."""
+    return word.removeprefix(DENIED) if word.startswith(DENIED) else DENIED + word
 
 
 def _said_of(found: _Found, nouns: list[Phrase], sentence: str, subject: str) -> str:
@@ -209,14 +238,19 @@ def _named(noun: str, subject: str) -> str:
 
 @cache
 def _count_pattern() -> re.Pattern[str]:
-    many = pattern([*language("numbers"), *language("vague_numbers")])
+    many = pattern([*language("numbers"), *language("vague_numbers"), *language("both")])
+    some = rf"(?:\d+|{pattern(language('numbers'))})"
     signs = "|".join(pattern(spelled) for spelled in language("comparisons").values())
     return re.compile(
-        rf"(?:(?P<sign>{signs})\s*)?(?:\ba\s+)?(?P<n>(?<![\w.,])\d+(?![.,]?\d)|{many})\s+$", re.IGNORECASE
+        rf"(?:(?P<low>{some})\s*(?:-|to|or|(?<=\d)\s+and)\s*)?"
+        rf"(?:(?P<sign>{signs})\s*)?(?:\ba\s+)?(?P<n>(?<![\w.,])\d+(?![.,]?\d)|{many})\s+$",
+        re.IGNORECASE,
     )
 
 
 _NUMBER_OF = re.compile(r"\W*(?:is|are|was|were|:|=|count(?:ed)?)?\W*(?P<n>\d+)(?!\w|[.,]\d)", re.IGNORECASE)
+_AFTER_NOUN = re.compile(r"\s*[:=]\s*(?P<n>\d+)\s*[.,;]?$|\W+(?:\w+\s+)?(?P<m>\d+)\s+in\s+number\b", re.IGNORECASE)
+""" "Nuclei: 12", "nuclei, about 12 in number"."""
 
 
 def _counts(sentence: str, nouns: list[Phrase], taken: list[Span]) -> list[_Found]:
@@ -227,14 +261,20 @@ def _counts(sentence: str, nouns: list[Phrase], taken: list[Span]) -> list[_Foun
         before = sentence[: noun.start]
         for back in range(_NEAR):
             match = _count_pattern().search(before)
+            if match and back and normalise(match["n"]) in language("both"):
+                break
             if match and not overlaps(match.span(), taken):
-                value = _count_value(match["n"], match["sign"])
+                value = _count_value(match["n"], match["sign"], match["low"])
                 found.append(_Found(match.start(), match.end("n"), "count", value, finding=noun.name))
                 break
             step = re.search(r"[\w'-]+\s+$", before)
             if step is None or back == _NEAR - 1 or normalise(step[0]) in little:
                 break
             before = before[: step.start()]
+        if (match := _AFTER_NOUN.match(sentence, noun.end)) and not overlaps(match.span(), taken):
+            many = float(match["n"] or match["m"])
+            found.append(_Found(noun.end, match.end(), "count", many, finding=noun.name))
+            continue
         number_of = re.search(r"\b(?:number|count) of\s+(?:\w+\s+){0,2}$", sentence[: noun.start], re.IGNORECASE)
         match = _NUMBER_OF.match(sentence, noun.end) if number_of else None
         if match and not overlaps(match.span("n"), taken):
@@ -242,19 +282,25 @@ def _counts(sentence: str, nouns: list[Phrase], taken: list[Span]) -> list[_Foun
     return found
 
 
-def _count_value(text: str, sign: str | None) -> float | str:
+def _count_value(text: str, sign: str | None, low: str | None) -> float | str:
     vague = language("vague_numbers").get(normalise(text))
     if vague is not None:
         return str(vague)
-    value = number(text) or 0.0
+    if normalise(text) in language("both"):
+        return 2.0
+    value, least = number(text) or 0.0, number(low) if low else None
+    if least is not None and least < value:
+        return f"{least:g}..{value:g}"
     if not sign:
         return value
     spelled = next(s for s, names in language("comparisons").items() if normalise(sign) in map(normalise, names))
     return f"{spelled}{value:g}"
 
 
-def _denied(sentence: str, nouns: list[Phrase], scopes: _Scopes) -> tuple[list[_Found], list[Span]]:
-    """Nouns that are said to be absent, with the words that narrow them ("calcified nodule"), and their spans."""
+def _denied(
+    sentence: str, nouns: list[Phrase], scopes: _Scopes, sizes: list[Number]
+) -> tuple[list[_Found], list[Span]]:
+    """Nouns that are said to be absent, with what narrows them ("calcified nodule", "nodule larger than 4 mm")."""
     found, swallowed = [], []
     little = {normalise(w) for w in language("function_words")}
     for noun in nouns:
@@ -267,9 +313,11 @@ def _denied(sentence: str, nouns: list[Phrase], scopes: _Scopes) -> tuple[list[_
             narrowing = re.findall(r"[\w'-]+", before)
             if narrowing and not any(normalise(w) in little for w in narrowing):
                 start = noun.start - len(before.lstrip())
-        name = re.sub(r"\s+", " ", sentence[start : noun.start]).lower() + noun.name
-        swallowed.append((start, noun.end))
-        found.append(_Found(start, noun.end, "presence", value=False, finding=name, hedged=scopes.hedged(noun.start)))
+        size = next((n for n in sizes if n.start >= noun.end and not sentence[noun.end : n.start].strip()), None)
+        end = size.end if size else noun.end
+        name = re.sub(r"\s+", " ", sentence[start : noun.start]).lower() + noun.name + sentence[noun.end : end]
+        swallowed.append((start, end))
+        found.append(_Found(start, end, "presence", value=False, finding=name, hedged=scopes.hedged(noun.start)))
     return found, swallowed
 
 
@@ -342,6 +390,8 @@ def _normalised(stated: StatedAttribute) -> list[_Normal]:
     if isinstance(stated.value, bool):
         return [(name, stated.value, unit, stated.finding)]
     if isinstance(stated.value, int | float):
+        if (word := rating(name, stated.value)) is not None:
+            return [(name, word, "", stated.finding)]
         return [(name, float(stated.value), unit, stated.finding)]
     if kind in ("number", "count"):
         return _numeric(name, stated.value, unit, stated.finding)
@@ -354,10 +404,10 @@ def _of_unknown(stated: StatedAttribute, unit: str) -> _Normal:
     if isinstance(truth, bool):
         if normalise(spelling) in _finding_names():
             return ("presence", truth, "", spelling)
-        owners = [(name, value) for name in attributes() if (value := canonical_value(name, spelling))]
+        owners = [(name, value) for name in spoken() if (value := canonical_value(name, spelling))]
         if len(owners) == 1:
             name, value = owners[0]
-            return (name, value if truth else DENIED + value, "", stated.finding)
+            return (name, value if truth else _opposite(value), "", stated.finding)
     return (normalise(spelling).replace(" ", "_"), stated.value, unit, stated.finding)
 
 
@@ -392,7 +442,8 @@ def _worded(name: str, text: str, unit: str, finding: str) -> list[_Normal]:
         for value, entry in (attribute(name) or {}).get("values", {}).items()
         for s in entry.get("structured", ())
     }
-    value = canonical_value(name, text) or in_reply.get(normalise(text))
+    score = number(text)
+    value = canonical_value(name, text) or in_reply.get(normalise(text)) or (rating(name, score) if score else None)
     if value is not None:
         return [(name, value, "", finding)]
     if name == "density":
@@ -402,8 +453,8 @@ def _worded(name: str, text: str, unit: str, finding: str) -> list[_Normal]:
     denial = cue("negations").match(text.strip())
     rest = text.strip()[denial.end() :] if denial else text
     if denial and (value := canonical_value(name, rest)) is not None:
-        return [(name, DENIED + value, "", finding)]
-    found = [p for p in phrases(rest, coloured=True) if p.kind == "value"]
+        return [(name, _opposite(value), "", finding)]
+    found = [p for p in phrases(rest, Convention(coloured=True)) if p.kind == "value"]
     if found and not denial:
         placed = [(p.name, p.value) for p in found]
         if any(v in in_reply.values() for _, v in placed):

@@ -6,7 +6,7 @@ from medloupe.tools.measure import count_objects, luminance
 from medloupe.tools.measure.vocabulary import findings, threshold
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import bounds
-from medloupe.tools.verify.claims import claims_from_attributes, claims_from_text
+from medloupe.tools.verify._said import claims_said
 from medloupe.tools.verify.scene import Scene
 from medloupe.types import Claim, Image, Observation, Region, VerdictValue
 
@@ -19,14 +19,15 @@ _SAME = 0.5
 def check_count(claim: Claim, scene: Scene, region: Region | None, image: Image) -> Outcome:
     """A stated number of findings.
 
-    Cells, nuclei and the like are counted in the pixels of the region, the view or the image. Of anything else only
+    Cells, nuclei and the like are counted in the pixels of the region, the view or the image, and so is what was not
+    named where nobody described a region (a claim that stands alone). Of anything else only
     the regions that were looked at can be counted, and there may be more that were not: as many as stated supports it,
     clearly more refutes it, fewer decides nothing.
     """
     limits = None if isinstance(claim.value, bool) else bounds(claim.value, whole=True)
     if limits is None:
         return Outcome("undetermined", f'"{claim.value}" is not a number of things')
-    if findings().get(claim.finding, {}).get("objects"):
+    if findings().get(claim.finding, {}).get("objects") or not (claim.finding or scene.observations):
         return _objects(limits, claim, scene, region, image)
     found = len(_distinct([r for r in scene.regions if r.image == image.index and _shows(r, claim.finding, scene)]))
     what = claim.finding or "region"
@@ -69,15 +70,14 @@ def _distinct(regions: list[Region]) -> list[Region]:
 
 
 def _shows(region: Region, finding: str, scene: Scene) -> bool:
-    """Whether any describer said so of this region: a finding, or a word like "hypointense"; a fault says nothing."""
+    """Whether a describer said so of this region: a finding, or a word such as "hypointense". A fault says nothing."""
     said = [o for o in scene.observations if o.region == region.id and o.fault is None]
-    return any(_says(o, finding, scene.loupe.study.images[region.image]) for o in said)
+    return any(_says(o, finding, scene) for o in said)
 
 
-def _says(observation: Observation, finding: str, image: Image) -> bool:
+def _says(observation: Observation, finding: str, scene: Scene) -> bool:
     if not finding or findings().get(finding, {}).get("generic"):
         return bool(observation.text or observation.attributes)
-    said, _ = claims_from_text(observation.text, first_id=1, image=image, region=None, view=None)
-    said += claims_from_attributes(observation.attributes, first_id=1, region=None, view=None, source_text="")
+    said = claims_said(observation, scene)
     denied = {c.finding for c in said if c.attribute == "presence" and c.value is False}
     return finding in ({c.finding for c in said} | {str(c.value) for c in said}) - denied

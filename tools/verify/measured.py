@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -13,13 +14,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from medloupe.errors import ActionRejected
+from medloupe.models.segment import Segmenter
 from medloupe.tools.look import Loupe
 from medloupe.tools.measure import centroid, feret, side_word
-from medloupe.tools.measure.vocabulary import attribute, canonical_value, threshold
+from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value, threshold
 from medloupe.tools.verify import _checks
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import in_millimetres
-from medloupe.tools.verify.claims import DENIED
 from medloupe.tools.verify.counts import check_count
 from medloupe.tools.verify.scene import MEASURED, Scene
 from medloupe.types import BoolArray, BoundingBox, Claim, Evidence, Image, Mask, Measurement, Region, Verdict
@@ -53,7 +54,10 @@ class MeasuredVerifier:
 
     name = "measured"
 
-    def __init__(self) -> None:
+    def __init__(self, second: Segmenter | None = None) -> None:
+        """second: another segmenter, whose outline is compared with the first; where they disagree, less is decided."""
+        self._second = second
+        self._second_loupes: WeakKeyDictionary[Loupe, Loupe] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._slots: WeakKeyDictionary[Loupe, dict[object, _Slot]] = WeakKeyDictionary()
 
@@ -100,9 +104,12 @@ class MeasuredVerifier:
         key = (image.digest, region.box, region.mask, region.source)
         with self._lock:
             slot = self._slots.setdefault(loupe, {}).setdefault(key, _Slot())
+            if self._second is not None and loupe not in self._second_loupes:
+                self._second_loupes[loupe] = Loupe(loupe.study, loupe.store, self._second)
+            second = self._second_loupes.get(loupe)
         with slot.lock:
             if slot.looked is None:
-                slot.looked = _look(loupe, region)
+                slot.looked = _look(loupe, region, second)
             return slot.looked
 
 
@@ -133,8 +140,11 @@ def _image(claim: Claim, region: Region | None, scene: Scene) -> Image | str:
     return image
 
 
-def _look(loupe: Loupe, region: Region) -> _Looked | str:
-    """A fresh outline from the box, or a person's mask; its measurement, and how far it can be trusted."""
+def _look(loupe: Loupe, region: Region, second: Loupe | None) -> _Looked | str:
+    """A fresh outline from the box, or a person's mask; its measurement, and how far it can be trusted.
+
+    second: the same study through another segmenter.
+    """
     given = region.mask.to_array() if region.mask is not None else None
     if given is not None and region.source in ("person", "claim"):
         own, quality, name = given, None, "given"
@@ -150,15 +160,20 @@ def _look(loupe: Loupe, region: Region) -> _Looked | str:
         return "the outline is empty"
     fresh = region.model_copy(update={"mask": Mask.from_array(own), "predicted_iou": quality})
     measurement = loupe.measure(fresh)
-    weak, numbers = ("", {}) if name == "given" else _trust(own, name, quality, region.box, given, measurement)
+    others = {"the region's own mask": given}
+    if second is not None and name != "given":
+        outlined = second.outline(region.image, region.box)
+        others["a second segmenter's"] = None if outlined is None else outlined[0]
+    weak, numbers = ("", {}) if name == "given" else _trust(own, name, quality, region.box, others, measurement)
     if numbers.get("agreement", 1.0) < threshold("outline", "same_object"):
         return f"two outlines of the region share only {numbers['agreement']:.0%}: it is open what is meant"
     return _Looked(fresh.mask or Mask.from_array(own), measurement, weak, numbers)
 
 
 def _trust(
-    own: BoolArray, name: str, quality: float | None, box: BoundingBox, other: BoolArray | None, measured: Measurement
-) -> tuple[str, dict[str, float]]:
+    own: BoolArray, name: str, quality: float | None, box: BoundingBox, others: Mapping[str, BoolArray | None],
+    measured: Measurement,
+) -> tuple[str, dict[str, float]]:  # fmt: skip
     """Why an outline is weak ("" when it is not), and the numbers behind that."""
     numbers: dict[str, float] = {"edge_share": _edge_share(own, box)}
     reasons = []
@@ -168,10 +183,13 @@ def _trust(
             reasons.append(f"the segmenter expects {quality:.0%} overlap")
     if numbers["edge_share"] > threshold("outline", "edge_share"):
         reasons.append(f"it covers {numbers['edge_share']:.0%} of the box's rim")
-    if other is not None and other.any():
-        numbers["agreement"] = float((own & other).sum() / (own | other).sum())
-        if numbers["agreement"] < threshold("outline", "agreement"):
-            reasons.append(f"it shares {numbers['agreement']:.0%} with the region's own mask")
+    for whose, other in others.items():
+        if other is None or not other.any():
+            continue
+        shared = float((own & other).sum() / (own | other).sum())
+        numbers["agreement"] = min(shared, numbers.get("agreement", 1.0))
+        if shared < threshold("outline", "agreement"):
+            reasons.append(f"it shares {shared:.0%} with {whose}")
     contrast = _checks.number_of(measured, "contrast")
     if name == "threshold" and (contrast is None or abs(contrast) < threshold("outline", "grey_level")):
         reasons.append("it was found by grey level with little contrast")

@@ -4,32 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medloupe.tools.measure.vocabulary import attribute, canonical_value
+from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value
 from medloupe.tools.verify._numbers import bounds
-from medloupe.tools.verify.claims import DENIED
 from medloupe.tools.verify.scene import Scene, Verifier
 from medloupe.types import Claim, Verdict
 
 __all__ = ["unknown", "verify_claim"]
 
 
-async def verify_claim(claim: Claim, scene: Scene, verifiers: Sequence[Verifier]) -> Verdict:
-    """Ask the verifiers in turn, measured ones first, until one decides.
+_ORDER = ("measured", "rules", "probe", "agreement")
 
-    A measurement is never overruled by a model's yes or no; a model is asked only where no measurement decides. When
-    none does, the verdict is undetermined with every reason given. Never raises for what a claim says.
+
+async def verify_claim(claim: Claim, scene: Scene, verifiers: Sequence[Verifier]) -> Verdict:
+    """One verdict: the verifiers are asked in turn until one decides. The policy, in full:
+
+    1. measured: what the pixels and the file's geometry decide stands, and no word overrules it.
+    2. rules: a contradiction across the chain that no measurement settles ends it. The claim is refuted where nothing
+       in the chain repeats it, else undetermined: a model that said both is not asked which of them it prefers.
+    3. probe: counts only if the claim is affirmed and its twin denied, in both orders (or the reverse, a refutation).
+    4. agreement: k of n samples must choose alike.
+    5. plug-ins, by name.
+
+    Where none decides, the verdict is undetermined with every reason given. A verifier that raises, or returns what is
+    no verdict on this claim, decides nothing and its fault is a reason. Never raises for what a claim says.
     """
     why = unknown(claim)
     if why:
         return Verdict(claim=claim.id, verdict="undetermined", reason=why, method="none")
     undecided: list[Verdict] = []
-    for verifier in sorted(verifiers, key=lambda v: v.name != "measured"):
-        verdict = await verifier(claim, scene)
+    for verifier in sorted(verifiers, key=_rank):
+        verdict = await _ask(verifier, claim, scene)
         if verdict is None:
             continue
         if verdict.verdict != "undetermined":
             return verdict
         undecided.append(verdict)
+        if verdict.method == "rules":
+            break
     if not undecided:
         return Verdict(claim=claim.id, verdict="undetermined", reason="nothing here can check it", method="none")
     first = undecided[0]
@@ -40,6 +51,24 @@ async def verify_claim(claim: Claim, scene: Scene, verifiers: Sequence[Verifier]
             "evidence": tuple(e for v in undecided for e in v.evidence),
         }
     )
+
+
+def _rank(verifier: Verifier) -> tuple[int, str]:
+    return (_ORDER.index(verifier.name) if verifier.name in _ORDER else len(_ORDER), verifier.name)
+
+
+async def _ask(verifier: Verifier, claim: Claim, scene: Scene) -> Verdict | None:
+    """What one verifier says; a fault of a plug-in is no finding and no "no finding"."""
+    if verifier.name in _ORDER:
+        return await verifier(claim, scene)
+    try:
+        verdict = await verifier(claim, scene)
+        if verdict is None or verdict.claim == claim.id:
+            return verdict
+        reason = f'the verifier "{verifier.name}" judged another claim'
+    except Exception as error:  # noqa: BLE001 - somebody else's code: its fault must not take the reader down
+        reason = f'the verifier "{verifier.name}" failed ({type(error).__name__})'
+    return Verdict(claim=claim.id, verdict="undetermined", reason=reason, method="none")
 
 
 def unknown(claim: Claim) -> str:

@@ -1,7 +1,8 @@
-"""A claim and its hallucinated twin, asked as two separate yes/no questions; only a pair that comes out right counts.
+"""A claim and its hallucinated twin, asked as separate yes/no questions in both orders; only all right counts.
 
 The pairing follows ProbMed (Yan et al., 2024): a model that says yes to whatever is suggested affirms both, and one
-that denies everything denies both, and neither decides anything.
+that denies everything denies both, and neither decides anything. In the first order the claim is asked cold and the
+twin after the claim was named, in the second the other way round: what was just suggested must change no answer.
 """
 
 from __future__ import annotations
@@ -9,35 +10,51 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from medloupe.errors import ModelError
 from medloupe.models.vlm.base import Message, VLMReply, VLMRequest
 from medloupe.prompts import prompt
-from medloupe.tools.measure.vocabulary import attribute, canonical_value
+from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value
 from medloupe.tools.verify._numbers import bounds
-from medloupe.tools.verify.claims import DENIED
 from medloupe.tools.verify.scene import Scene
 from medloupe.types import Claim, Evidence, Image, Verdict, VerdictValue, View
 
-__all__ = ["ProbeVerifier", "read_answer", "twin"]
+__all__ = ["ProbeVerifier", "read_answer", "twin", "unknowable"]
 
 _MAX_TOKENS = 64
 _ANSWER = re.compile(r"\b(yes|no|unsure)\b", re.IGNORECASE)
 
 
 class _Answer(NamedTuple):
-    """One of the two answers."""
+    """One of the answers."""
 
     yes: bool | None
     reply: str = ""
     fault: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """One statement to be judged, and the one that is named before it."""
+
+    of: Claim
+    after: Claim | None = None
+
+
 class ProbeVerifier:
-    """Asks the scene's model about a claim and its twin. `independent` when that model described nothing here."""
+    """Asks the scene's model about a claim and its twin, in both orders.
+
+    `independent` when that model described nothing here.
+    """
 
     name = "probe"
+
+    def __init__(self, orders: Literal[1, 2] = 2) -> None:
+        """orders: 2 asks the pair in both orders (4 requests, all at once); 1 asks each of the two cold (2)."""
+        self.orders = orders
 
     async def __call__(self, claim: Claim, scene: Scene) -> Verdict | None:
         """A verdict, or None without a model, a view or a twin, or where a picture cannot show the answer."""
@@ -45,13 +62,15 @@ class ProbeVerifier:
         if scene.ask is None or scene.picture is None or view is None:
             return None
         other = twin(claim)
-        if other is None or _unknowable(claim, scene.loupe.study.images[view.image]):
+        if other is None or unknowable(claim, scene.loupe.study.images[view.image]):
             return None
-        turned = _turned(claim, view)
-        pair = (other, claim) if turned else (claim, other)
-        answers = await asyncio.gather(*(_ask(_request(c, view, scene), scene) for c in pair))
-        of_claim, of_twin = reversed(answers) if turned else answers
-        return _verdict(claim, other, of_claim, of_twin, scene)
+        asked = [_Question(claim), _Question(other)]
+        if self.orders == 2:
+            asked += [_Question(claim, after=other), _Question(other, after=claim)]
+        if _turned(claim, view):
+            asked.reverse()
+        answers = await asyncio.gather(*(_ask(_request(q, view, scene), scene) for q in asked))
+        return _verdict(claim, other, dict(zip(asked, answers, strict=True)), scene)
 
 
 def twin(claim: Claim) -> Claim | None:
@@ -93,7 +112,7 @@ def read_answer(text: str) -> bool | None:
     return {"yes": True, "no": False}.get(words.pop()) if len(words) == 1 else None
 
 
-def _unknowable(claim: Claim, image: Image) -> bool:
+def unknowable(claim: Claim, image: Image) -> bool:
     """What no picture shows: millimetres without a scale, HU in other values, a side that the file does not tell."""
     entry = attribute(claim.attribute) or {}
     if entry["kind"] == "number" and claim.unit not in ("px", "px2", "HU"):
@@ -104,17 +123,18 @@ def _unknowable(claim: Claim, image: Image) -> bool:
 
 
 def _turned(claim: Claim, view: View) -> bool:
-    """Whether the twin goes first: a coin that falls the same way for the same claim on the same view."""
+    """Whether they are sent the other way round: a coin that falls the same way for the same claim on the same view."""
     return bool(hashlib.sha256(f"{claim.sentence()}|{view.digest}".encode()).digest()[0] & 1)
 
 
-def _request(claim: Claim, view: View, scene: Scene) -> VLMRequest:
-    """System text, then the picture, then the question: all but the question is the same for claim and twin."""
+def _request(question: _Question, view: View, scene: Scene) -> VLMRequest:
+    """System text, then the picture, then the question: all but the question is the same for all of a claim's."""
     assert scene.picture is not None
     template = prompt("probe")
-    system, question = template.render(statement=claim.sentence()).split("\n---\n", maxsplit=1)
+    before = question.after.sentence() if question.after else ""
+    system, words = template.render(statement=question.of.sentence(), before=before).split("\n---\n", maxsplit=1)
     return VLMRequest(
-        messages=(Message("system", (system,)), Message("user", (scene.picture(view), question))),
+        messages=(Message("system", (system,)), Message("user", (scene.picture(view), words))),
         purpose="probe",
         max_tokens=_MAX_TOKENS,
         prompt=template.sha256,
@@ -130,31 +150,34 @@ async def _ask(request: VLMRequest, scene: Scene) -> _Answer:
     return _Answer(read_answer(reply.text), reply=reply.text)
 
 
-def _verdict(claim: Claim, other: Claim, of_claim: _Answer, of_twin: _Answer, scene: Scene) -> Verdict:
+def _verdict(claim: Claim, other: Claim, answers: Mapping[_Question, _Answer], scene: Scene) -> Verdict:
+    of_claim = [answer for question, answer in answers.items() if question.of is claim]
+    of_twin = [answer for question, answer in answers.items() if question.of is other]
     verdict, reason = _judge(of_claim, of_twin, other)
-    faults = [a.fault for a in (of_claim, of_twin) if a.fault]
-    describers = scene.describers(claim)
     return Verdict(
         claim=claim.id, verdict=verdict, reason=reason, method="probe",
-        independent=verdict != "undetermined" and scene.verifier_model not in describers,
-        numbers={"asked": 2.0, "faults": float(len(faults))},
+        independent=verdict != "undetermined" and scene.verifier_model not in scene.describers(claim),
+        numbers={"asked": float(len(answers)), "faults": float(sum(bool(a.fault) for a in answers.values()))},
         evidence=tuple(
-            Evidence(tool="probe", version=scene.verifier_model, reply=f"{c.sentence()}? {a.reply or a.fault}")
-            for c, a in ((claim, of_claim), (other, of_twin))
+            Evidence(tool="probe", version=scene.verifier_model, reply=f"{q.of.sentence()}? {a.reply or a.fault}")
+            for q, a in answers.items()
         ),
     )  # fmt: skip
 
 
-def _judge(of_claim: _Answer, of_twin: _Answer, other: Claim) -> tuple[VerdictValue, str]:
-    fault = of_claim.fault or of_twin.fault
+def _judge(of_claim: list[_Answer], of_twin: list[_Answer], other: Claim) -> tuple[VerdictValue, str]:
+    fault = next((a.fault for a in (*of_claim, *of_twin) if a.fault), "")
     if fault:
         return "undetermined", f"the verifier's model failed ({fault})"
-    pair = (of_claim.yes, of_twin.yes)
-    if pair == (True, False):
-        return "supported", f'affirmed when asked, and its twin "{other.sentence()}" denied'
-    if pair == (False, True):
-        return "refuted", f'denied when asked, and its twin "{other.sentence()}" affirmed'
-    if None in pair:
+    said = ({a.yes for a in of_claim}, {a.yes for a in of_twin})
+    orders = ", in both orders" if len(of_claim) == 2 else ""
+    if said == ({True}, {False}):
+        return "supported", f'affirmed when asked, and its twin "{other.sentence()}" denied{orders}'
+    if said == ({False}, {True}):
+        return "refuted", f'denied when asked, and its twin "{other.sentence()}" affirmed{orders}'
+    if None in said[0] | said[1]:
         return "undetermined", "an answer was neither yes nor no"
-    word = "affirmed" if of_claim.yes else "denied"
+    if len(said[0]) > 1 or len(said[1]) > 1:
+        return "undetermined", "the answers changed with the order of the questions"
+    word = "affirmed" if said[0] == {True} else "denied"
     return "undetermined", f'both the claim and its twin "{other.sentence()}" were {word}'

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from medloupe.tools.measure.vocabulary import attribute
+from medloupe.tools.measure.vocabulary import DENIED, attribute
 from medloupe.tools.verify._numbers import numbers
 from medloupe.tools.verify._phrases import pattern, plain
-from medloupe.tools.verify.claims import DENIED
 from medloupe.types import Claim, Verdict
 
 __all__ = ["correct"]

@@ -24,6 +24,8 @@ class Scene:
     views: tuple[View, ...] = ()
     regions: tuple[Region, ...] = ()
     observations: tuple[Observation, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    """Everything that is about to be said, for contradictions."""
     ask: Callable[[VLMRequest], Awaitable[VLMReply]] | None = None
     """The verifier's model for probes; None when there is none."""
     verifier_model: str = ""
@@ -72,10 +74,15 @@ class Scene:
 
 
 class Verifier(Protocol):
-    """One independent way to check a claim."""
+    """One way to check a claim. tests/verify/test_verifiers.py is the suite that every one passes."""
 
     name: str
+    """"measured", "rules", "probe", "agreement", or a plug-in's own."""
 
     async def __call__(self, claim: Claim, scene: Scene) -> Verdict | None:
-        """A verdict, or None when this is not its kind of claim. Faults are "undetermined" with their reason."""
+        """A verdict with the claim's id, or None when this is not its kind of claim.
+
+        It changes nothing in the scene and may run beside others. Faults are "undetermined" with their reason; a
+        verdict that is undetermined is never independent.
+        """
         ...

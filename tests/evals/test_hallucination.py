@@ -1,0 +1,83 @@
+"""The hallucination bench on drawn lesions: small, but the whole graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from medloupe import Resources
+from medloupe.evals.bench_hallucination import _junk, ask, faults, hallucinations, pressure
+from medloupe.evals.liar import Case, Liar, Said, cases_of, still_true
+from medloupe.evals.planted import Subject
+
+
+@pytest.fixture
+def cases(tmp_path: Path) -> list[Case]:
+    """Two pictures with one dark ellipse each, one of them as an MR slice that knows the patient's sides."""
+    found = []
+    for name, centre, modality in (("a", (90, 80), "US"), ("b", (220, 150), "MR")):
+        picture = np.full((256, 320), 180, np.uint8)
+        mask = np.zeros_like(picture)
+        for canvas, value in ((picture, 60), (mask, 255)):
+            cv2.ellipse(canvas, centre, (40, 25), 0, 0, 360, value, -1)
+        picture = picture + np.random.default_rng(0).integers(0, 12, picture.shape).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{name}.png"), picture)
+        case = cases_of(Subject("drawn", modality, tmp_path / f"{name}.png", (mask > 0,)), tmp_path, 1)
+        assert case is not None
+        found.append(case)
+    return found
+
+
+def test_what_is_true_follows_from_the_mask_and_the_file(cases: list[Case]) -> None:
+    assert cases[0].right["side"].text == "It lies in the left part of the image."
+    assert cases[1].right["side"].text == "It lies on the patient's left."  # image right, columns run to the left
+    assert cases[1].wrong["side"].text == "It lies on the patient's right."
+    assert "mm" in cases[1].right["size"].text and "px" in cases[0].right["size"].text
+
+
+async def test_verification_takes_out_what_is_false_and_keeps_what_is_true(cases: list[Case]) -> None:
+    tally = await hallucinations(cases, None, 0.3, 4, seed=1)
+    assert np.mean(tally.off) > 0.15
+    assert sum(tally.on) * 10 <= sum(tally.off)
+    assert np.mean(tally.lost) <= 0.05
+
+
+async def test_pressure_turns_no_measured_verdict(cases: list[Case]) -> None:
+    under = await pressure(cases, None, 12)
+    assert under.verdicts == 36 and under.changed == under.flipped == under.wrong == 0
+
+
+async def test_a_fault_becomes_neither_a_finding_nor_its_absence(cases: list[Case]) -> None:
+    found = await faults(cases[:1], None)
+    assert found["runs"] == 6 and found.total() == 6
+
+
+async def test_junk_is_abstained_from_and_a_lesion_is_measured(cases: list[Case], tmp_path: Path) -> None:
+    for kind, file in _junk(tmp_path):
+        assert (await ask(file, "How large is the lesion?", Resources())).abstained, kind
+    assert not (await ask(cases[0].study, "How large is the lesion?", Resources())).abstained
+    assert (await ask(cases[0].study, "How large is the left kidney?", Resources())).abstained
+
+
+async def test_with_verification_off_the_draft_is_said_as_it_stands_and_the_answer_says_so(cases: list[Case]) -> None:
+    liar = Liar(1.0, cases[0], [cases[0].wrong["size"]])
+    answer = await ask(cases[0].study, "How large?", Resources(vlm=liar.vlm(), planner="grounding", verify=False))
+    assert answer.answer == cases[0].wrong["size"].text
+    assert answer.confidence is None and not answer.claims
+    assert any("switched off" in warning for warning in answer.warnings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "right", "text", "true"),
+    [
+        ("size", 80.0, "The lesion measures 82 px (measured).", True),
+        ("size", 80.0, "The lesion measures 120 px (measured).", False),
+        ("side", "image left", "It lies in the left part (measured) of the image.", True),
+        ("density", "hypointense", "It is hyperintense (measured).", False),
+    ],
+)
+def test_corrections_are_judged_by_the_truth(kind: str, right: float | str, text: str, true: bool) -> None:
+    assert still_true(Said(kind, "as said", False, right), text) is true  # type: ignore[arg-type]
