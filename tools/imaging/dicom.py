@@ -22,7 +22,7 @@ from pydicom.uid import (
 
 from medloupe.errors import InputRejected
 from medloupe.prompts import knowledge
-from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact
+from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES, Draft, Frame, Values, check_size, compact
 from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing
 from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, stated, uid, whole
 from medloupe.tools.imaging.window import full_range, voi_window, window_for
@@ -30,8 +30,6 @@ from medloupe.types import Window
 
 __all__ = ["read_dicom"]
 
-MAX_INFLATED_BYTES = 2**29
-"""Of a deflated data set: a megabyte of zeros may inflate to a gigabyte."""
 _PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")

@@ -11,13 +11,17 @@ import numpy.typing as npt
 from medloupe.errors import InputRejected
 from medloupe.types import Image
 
-__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "Draft", "Frame", "Values", "check_size", "compact"]
+__all__ = [
+    "MAX_FILE_BYTES", "MAX_INFLATED_BYTES", "MAX_PIXELS", "Draft", "Frame", "Values", "check_size", "compact",
+]  # fmt: skip
 
 Values = npt.NDArray[Any]
 """(rows, columns) int16, int32 or float32, or (rows, columns, 3) uint8."""
 
 MAX_FILE_BYTES = 2**31
 """Of one file."""
+MAX_INFLATED_BYTES = 2**29
+"""Of a deflated data set, a gzip or a ZIP's entry: a megabyte of zeros may inflate to a gigabyte."""
 MAX_PIXELS = 89_478_485
 """Of one frame: Pillow's own limit against decompression bombs, held for DICOM too."""
 MAX_TOTAL_PIXELS = 2**30
