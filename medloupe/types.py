@@ -200,7 +200,8 @@ class Quantity(Frozen):
     """An attribute's name, as in prompts/knowledge/attributes.yaml, or a helper quantity ("ring_mean")."""
     value: float | str
     unit: str = ""
-    """"mm", "px", "mm2", "px2", "HU", "stored", "grey" (8-bit), "1/1" (a ratio), or "" for words and counts."""
+    """"mm", "px", "mm2", "px2", "HU", "stored", "grey" (8-bit), "1/1" (a ratio), "HU/mm", "bit",
+    or "" for words and counts."""
     method: str
     """How: "maximum Feret diameter of the mask", ..."""
 
