@@ -12,7 +12,7 @@ from medloupe.errors import InputRejected
 from medloupe.types import Image
 
 __all__ = [
-    "MAX_FILE_BYTES", "MAX_INFLATED_BYTES", "MAX_PIXELS", "Draft", "Frame", "Values", "check_size", "compact",
+    "MAX_FILE_BYTES", "MAX_INFLATED_BYTES", "MAX_PIXELS", "MAX_TOTAL_PIXELS", "Draft", "Frame", "Values", "check_size", "compact",
 ]  # fmt: skip
 
 Values = npt.NDArray[Any]
@@ -41,8 +41,10 @@ class Frame:
     """One decoded frame and what is needed to place it."""
 
     values: Values
+    digest: str | None = None
+    """Of the values, where a worker has already taken it."""
     draft: Draft
-    kind: Literal["DICOM", "picture"]
+    kind: Literal["DICOM", "picture", "volume"]
     file: int = 0
     """Which file it came from, in order of reading."""
     study_uid: str | None = None

@@ -1,4 +1,4 @@
-"""Open a file or a folder as a study: one function, so that it can be moved into a worker."""
+"""Open a file, a ZIP or a folder as a study; the files are read by worker processes."""
 
 from __future__ import annotations
 
@@ -10,27 +10,31 @@ from medloupe.errors import InputRejected
 from medloupe.prompts import knowledge
 from medloupe.tools.imaging.frame import Frame
 from medloupe.tools.imaging.geometry import along_normal, slice_faults
-from medloupe.tools.imaging.reading import read_source, unknown
+from medloupe.tools.imaging.limits import DEFAULT, Limits
+from medloupe.tools.imaging.reading import unknown
 from medloupe.tools.imaging.sources import find_sources
 from medloupe.tools.imaging.store import ImageStore
+from medloupe.tools.imaging.workers import read_all
 from medloupe.types import Image, Series, Study
 
 __all__ = ["load_study"]
 
 
-def load_study(path: str | Path, store: ImageStore, *, modality: str | None = None) -> Study:
+def load_study(path: str | Path, store: ImageStore, *, modality: str | None = None, limits: Limits = DEFAULT) -> Study:
     """Open a DICOM file, a PNG, JPEG or TIFF, or a folder of them; pixels go to `store`, and so does the study.
 
     Content decides what a file is, never its name. `modality` overrides what the tags say. In a folder, other files
     are passed over and damaged ones left out with a warning. Raises InputRejected; a store that fails (a full disk)
     raises its own error.
+
+    The files are parsed and decoded in processes of their own, which have no network and are killed beyond `limits`.
     """
     chosen = _modality(modality)
     root = Path(path)
     try:
         if not root.exists():
             raise InputRejected("not-found", "There is no such file or folder.")
-        frames, notes = _read_all(root, chosen)
+        frames, notes = _read_files(root, chosen, limits)
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise InputRejected("unreadable", "The file or folder cannot be read.") from error
     study = _study(frames, notes, store)
@@ -50,31 +54,23 @@ def _modality(modality: str | None) -> str | None:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _read_all(root: Path, modality: str | None) -> tuple[list[Frame], list[str]]:
+def _read_files(root: Path, modality: str | None, limits: Limits) -> tuple[list[Frame], list[str]]:
     """The frames of a file, or of every file of a folder or ZIP that can be read, and what is to be said of them."""
     sources = find_sources(root)
+    outcomes, notes = read_all(sources, modality, limits)
     if not (root.is_dir() or (sources and sources[0].entry is not None)):
-        read = read_source(sources[0], modality)
+        read, rejected = outcomes[0]
+        if rejected is not None:
+            raise rejected
         if read is None:
             with root.open("rb") as file:
                 raise unknown(file)
-        return read.frames, read.notes
-    frames: list[Frame] = []
-    notes: list[str] = []
-    rejected: Counter[str] = Counter()
-    files = 0
-    for source in sources:
-        try:
-            read = read_source(source, modality)
-        except InputRejected as error:
-            rejected[error.code] += 1
-        else:
-            if read is None:
-                continue
-            frames += read.frames
-            notes += read.notes
-        files += 1
-    return _checked(frames, notes, _left_out(rejected, files))
+        return read.frames, read.notes + notes
+    refused = Counter(outcome.rejected.code for outcome in outcomes if outcome.rejected is not None)
+    reads = [outcome.read for outcome in outcomes if outcome.read is not None]
+    frames = [frame for read in reads for frame in read.frames]
+    said = [note for read in reads for note in read.notes]
+    return _checked(frames, said + notes, _left_out(refused, len(reads) + refused.total()))
 
 
 def _checked(frames: list[Frame], notes: list[str], left_out: str) -> tuple[list[Frame], list[str]]:
@@ -105,7 +101,7 @@ def _study(frames: list[Frame], notes: list[str], store: ImageStore) -> Study:
         series.append(
             Series(
                 index=len(series),
-                uid=key[2] or None,
+                uid=members[0].series_uid,
                 modality=placed[0].modality,
                 images=tuple(i.index for i in placed),
             )
@@ -120,7 +116,9 @@ def _grouped(frames: list[Frame]) -> dict[tuple[int, int, str, str], list[Frame]
     groups: dict[tuple[int, int, str, str], list[Frame]] = {}
     for frame in frames:
         own = (0, frame.series_number, frame.series_uid or "", frame.draft.modality)
-        groups.setdefault(own if frame.kind == "DICOM" else (1, frame.file, "", ""), []).append(frame)
+        groups.setdefault(
+            own if frame.kind == "DICOM" else (1, frame.file, f"{frame.series_number:06d}", ""), []
+        ).append(frame)
     return groups
 
 
@@ -141,7 +139,7 @@ def _parallel(a: tuple[float, ...], b: tuple[float, ...] | None) -> bool:
 
 def _place(frame: Frame, index: int, series: int, store: ImageStore) -> Image:
     draft = frame.draft.model_dump()
-    return Image(**{**draft, "index": index, "series": series, "digest": store.put(frame.values)})
+    return Image(**{**draft, "index": index, "series": series, "digest": store.put(frame.values, digest=frame.digest)})
 
 
 def _study_id(images: list[Image]) -> str:
