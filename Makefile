@@ -7,7 +7,7 @@ Q ?= Where are the brightest structures, and how large are they?
 ARGS ?=
 STRICT ?=
 
-.PHONY: ask test install lint format types imports check bench-segment bench-agent clean
+.PHONY: ask test install lint format types imports check bench-segment bench-agent bench-load fuzz clean
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -53,6 +53,12 @@ imports: build/types
 
 bench-segment: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_segment $(ARGS)
+
+bench-load: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_load $(ARGS)
+
+fuzz: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.fuzz $(ARGS)
 
 bench-agent: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_agent $(ARGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from medloupe.errors import InputRejected
 from medloupe.prompts import knowledge
 from medloupe.tools.imaging._sandbox import cap_memory, shut_network
-from medloupe.tools.imaging.reading import read_source
+from medloupe.tools.imaging.reading import TALKATIVE, read_source
 from medloupe.tools.imaging.wire import Batch, Hello, Launch, Reply, Task, pack_read, receive, send
 
 __all__ = ["serve"]
@@ -47,7 +48,9 @@ def serve(descriptor: int) -> None:
 
 
 def _preload() -> None:
-    """Have at hand what the first file would wait for."""
+    """Have at hand what the first file would wait for, and libraries' logs off for good."""
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     for name in ("dicom_terms", "windows"):
         knowledge(name)
     for syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):

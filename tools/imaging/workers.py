@@ -43,7 +43,7 @@ from medloupe.tools.imaging.wire import (
     unpack_read,
 )
 
-__all__ = ["Outcome", "read_all"]
+__all__ = ["Outcome", "close_pool", "read_all"]
 
 _BATCH_FILES = 16
 _SEGMENT_BYTES = 2**28
@@ -236,7 +236,8 @@ def _forget() -> None:
 
 
 @atexit.register
-def _close() -> None:
+def close_pool() -> None:
+    """End the worker processes; the next load starts new ones. No load may be going on."""
     while _shared:
         _shared.pop().close()
 
