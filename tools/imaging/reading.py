@@ -8,7 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import PurePath
 from typing import BinaryIO, Literal
@@ -16,19 +16,24 @@ from typing import BinaryIO, Literal
 from medloupe.errors import InputRejected
 from medloupe.tools.imaging.dicom import read_dicom
 from medloupe.tools.imaging.frame import MAX_FILE_BYTES, MAX_INFLATED_BYTES, Frame
+from medloupe.tools.imaging.geometry import Warn
+from medloupe.tools.imaging.marks import Mark
+from medloupe.tools.imaging.nifti import is_nifti, read_nifti
+from medloupe.tools.imaging.nrrd import read_nrrd
 from medloupe.tools.imaging.picture import read_picture
-from medloupe.tools.imaging.sources import Source, open_source
+from medloupe.tools.imaging.sources import Source, is_dicomdir, open_source
 
 __all__ = ["Kind", "Read", "read_source", "read_stream", "sniff", "unknown"]
 
-Kind = Literal["DICOM", "PNG", "JPEG", "TIFF", "gzip"]
+Kind = Literal["DICOM", "PNG", "JPEG", "TIFF", "WebP", "NIfTI", "NRRD", "gzip"]
 _SUFFIXES: dict[str, Kind] = {
     ".dcm": "DICOM", ".dicom": "DICOM", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF",
+    ".webp": "WebP", ".nii": "NIfTI", ".nrrd": "NRRD",
 
 }  # fmt: skip
 _MAGIC: tuple[tuple[bytes, Kind], ...] = (
     (b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"), (b"\x1f\x8b\x08", "gzip"),
+    (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"), (b"\x1f\x8b\x08", "gzip"), (b"NRRD000", "NRRD"),
 )  # fmt: skip
 _FIRST_TAGS = (
     b"\x02\0\0\0", b"\x02\0\1\0", b"\x02\0\x10\0", b"\x08\0\0\0", b"\x08\0\1\0", b"\x08\0\5\0", b"\x08\0\x08\0",
@@ -37,6 +42,8 @@ _FIRST_TAGS = (
 """How a data set without a preamble starts."""
 _HEAD_BYTES = 352
 """Enough to tell every kind apart: NIfTI-1 has its magic at 344."""
+TALKATIVE = ("pydicom", "PIL", "highdicom", "nibabel.global", "tifffile")
+"""Loggers of libraries that quote tag values."""
 _QUIET = threading.Lock()
 """Warning filters and log levels belong to the process: two loads at once would restore each other's."""
 
@@ -48,6 +55,8 @@ class Read:
     frames: list[Frame]
     notes: list[str]
     """Warnings, each said once a file."""
+    marks: list[Mark] = field(default_factory=list)
+    """Regions and texts of an object that is no image."""
 
 
 def read_source(source: Source, modality: str | None) -> Read | None:
@@ -57,7 +66,7 @@ def read_source(source: Source, modality: str | None) -> Read | None:
     """
     with open_source(source) as (file, size):
         inner, size, suffix = unwrapped(file, size, source.suffix)
-        if sniff(inner) is None:
+        if sniff(inner) is None or is_dicomdir(inner):
             return None
         read = read_stream(inner, size, suffix, modality)
     return replace(read, frames=[replace(f, file=source.number) for f in read.frames])
@@ -69,6 +78,10 @@ def sniff(file: BinaryIO) -> Kind | None:
     file.seek(0)
     if head[128:132] == b"DICM" or (len(head) >= 8 and head[:4] in _FIRST_TAGS):
         return "DICOM"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if is_nifti(head):
+        return "NIfTI"
     return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
 
 
@@ -86,17 +99,24 @@ def read_stream(file: BinaryIO, size: int, suffix: str, modality: str | None) ->
     if named not in (None, kind):
         notes[f"The file's name says {named}, its content is {kind}: it was read as {kind}."] = None
     with _quiet() as heard:
-        if kind == "DICOM":
-            frames = read_dicom(file, modality=modality, warn=lambda note: notes.setdefault(note))
-        else:
-            frames = read_picture(file, modality=modality or "OT", warn=lambda note: notes.setdefault(note))
-            notes["A picture says nothing of spacing or sides: sizes are in pixels, left and right cannot be told."] = (
-                None
-            )
-            if modality is None:
-                notes["A picture says nothing of its modality."] = None
+        frames, marks = _content(file, size, kind, modality, lambda note: notes.setdefault(note))
         notes.update(dict.fromkeys(_retold(heard)))
-    return Read(frames=frames, notes=list(notes))
+    return Read(frames=frames, marks=marks, notes=list(notes))
+
+
+def _content(file: BinaryIO, size: int, kind: Kind, modality: str | None, warn: Warn) -> tuple[list[Frame], list[Mark]]:
+    match kind:
+        case "DICOM":
+            return read_dicom(file, modality=modality, warn=warn)
+        case "NIfTI":
+            return read_nifti(file, size, modality=modality, warn=warn), []
+        case "NRRD":
+            return read_nrrd(file, modality=modality, warn=warn), []
+    frames = read_picture(file, modality=modality or "OT", warn=warn)
+    warn("A picture says nothing of spacing or sides: sizes are in pixels, left and right cannot be told.")
+    if modality is None:
+        warn("A picture says nothing of its modality.")
+    return frames, []
 
 
 def unwrapped(file: BinaryIO, size: int, suffix: str) -> tuple[BinaryIO, int, str]:
@@ -143,17 +163,22 @@ def _gunzip(file: BinaryIO) -> bytes:
 @contextmanager
 def _quiet() -> Iterator[list[warnings.WarningMessage]]:
     """Libraries' warnings collected and their logs silenced: both quote tag values."""
-    loggers = [logging.getLogger(name) for name in ("pydicom", "PIL", "highdicom", "nibabel.global", "tifffile")]
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
     with _QUIET, warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         levels = [logger.level for logger in loggers]
         try:
             for logger in loggers:
-                logger.setLevel(logging.CRITICAL + 1)
+                _set_level(logger, logging.CRITICAL + 1)
             yield heard
         finally:
             for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+                _set_level(logger, level)
+
+
+def _set_level(logger: logging.Logger, level: int) -> None:
+    if logger.level != level:  # setting it clears every logger's cache; in a worker they are silent for good
+        logger.setLevel(level)
 
 
 def _retold(heard: list[warnings.WarningMessage]) -> Iterator[str]:

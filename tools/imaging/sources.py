@@ -15,7 +15,7 @@ from typing import BinaryIO
 from medloupe.errors import InputRejected
 from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES
 
-__all__ = ["MAX_FILES", "Source", "find_sources", "open_source"]
+__all__ = ["MAX_FILES", "Source", "find_sources", "is_dicomdir", "open_source"]
 
 MAX_FILES = 50_000
 """Of one folder or ZIP."""
@@ -24,6 +24,7 @@ MAX_RATIO = 200
 MAX_ZIP_BYTES = 2**33
 """Of all entries of one ZIP, inflated."""
 _ENCRYPTED = 0x1
+_DICOMDIR = b"1.2.840.10008.1.3.10"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,19 @@ def find_sources(root: Path) -> list[Source]:
         return [Source(path=p, suffix=_suffix(p), number=n) for n, p in enumerate(_walk(root))]
     if not root.is_file():
         raise InputRejected("not-a-file", "The path is neither a file nor a folder.")
+    with root.open("rb") as file:
+        if is_dicomdir(file):  # its index is not believed: its files are those that lie beside and below it
+            return find_sources(root.parent)
     if is_zip(root):
         return list(_entries(root))
     return [Source(path=root, suffix=_suffix(root))]
+
+
+def is_dicomdir(file: BinaryIO) -> bool:
+    """Whether an open file is a DICOMDIR, by its Media Storage SOP Class; it is left at its start."""
+    head = file.read(1024)
+    file.seek(0)
+    return head[128:132] == b"DICM" and _DICOMDIR in head
 
 
 def is_zip(path: Path) -> bool:
