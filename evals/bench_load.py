@@ -188,7 +188,8 @@ def _memory(folder: Path) -> bool:
     most = SHARE * volume + FIXED
     verdict = "met" if peak <= most else "MISSED"
     click.echo(
-        f"peak memory {peak / 2**20:.0f} MB; stored values {volume / 2**20:.0f} MB; bar {most / 2**20:.0f} MB  {verdict}"
+        f"peak memory {peak / 2**20:.0f} MB; stored values {volume / 2**20:.0f} MB; bar {most / 2**20:.0f} MB"
+        f"  {verdict}"
     )
     return peak <= most
 

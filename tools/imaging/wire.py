@@ -91,7 +91,11 @@ class _Place(Frozen):
 def _facts_of(kind: type, base: type[Frozen], *, without: set[str]) -> Any:
     """A model of a dataclass's fields, so that what a reader adds to one is passed on and checked."""
     hints = get_type_hints(kind)
-    fields: dict[str, Any] = {f.name: (hints[f.name], ...) for f in dataclasses.fields(kind) if f.name not in without}
+    fields: dict[str, Any] = {
+        f.name: (hints[f.name], ... if f.default is dataclasses.MISSING else f.default)
+        for f in dataclasses.fields(kind)
+        if f.name not in without
+    }
     return create_model(f"{kind.__name__}Facts", __base__=base, **fields)
 
 
