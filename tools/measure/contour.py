@@ -57,11 +57,12 @@ def radial_profile(mask: BoolArray, spacing: Spacing | None = None) -> npt.NDArr
     The normalised radial length of Kilday, Palmieri and Fox (IEEE Trans Med Imaging 1993) before it is divided by its
     mean. In mm with a spacing, else in pixels. ValueError for an empty mask.
     """
-    part = largest_component(mask)
+    small, scale = at_most(mask)
+    part = largest_component(small)
     if not part.any():
         raise ValueError("an empty mask has no outline")
     rows, columns = part.nonzero()
-    step = np.array([spacing.row_mm, spacing.column_mm]) if spacing else np.ones(2)
+    step = scale * (np.array([spacing.row_mm, spacing.column_mm]) if spacing else np.ones(2))
     outline = max(find_contours(np.pad(part, 1).astype(np.float32), 0.5, fully_connected="high"), key=len) - 1
     away = (outline - (rows.mean(), columns.mean())) * step
     dense = np.linspace(0, len(away) - 1, max(len(away), 16 * _ANGLES))
@@ -71,7 +72,7 @@ def radial_profile(mask: BoolArray, spacing: Spacing | None = None) -> npt.NDArr
     np.maximum.at(farthest, place, np.hypot(down, across))
     known = farthest >= 0
     angles = np.arange(_ANGLES)
-    return np.interp(angles, angles[known], farthest[known], period=_ANGLES)
+    return np.asarray(np.interp(angles, angles[known], farthest[known], period=_ANGLES), dtype=np.float64)
 
 
 def radial_spectrum(mask: BoolArray, spacing: Spacing | None = None) -> Spectrum:
@@ -114,6 +115,6 @@ def border_gradient(values: npt.NDArray[Any], mask: BoolArray, spacing: Spacing 
     soft = cv2.GaussianBlur(filled.astype(np.float32), (0, 0), _NORMAL_SIGMA)
     normal = np.stack([side[on_edge] for side in np.gradient(soft, *step)])
     slope = np.stack([side[on_edge] for side in np.gradient(values.astype(np.float32), *step)])
-    length = np.linalg.norm(normal, axis=0)
+    length = np.hypot(*normal)
     clear = length > 0
     return float(((normal * slope).sum(axis=0)[clear] / length[clear]).mean())

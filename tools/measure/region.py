@@ -161,8 +161,8 @@ def _other_side(
 ) -> Iterator[Quantity]:
     """Against the mirror image, unless the region reaches over the midline into it."""
     width = values.shape[1]
-    columns = mask.any(axis=0).nonzero()[0] + (cut[1].start or 0)
-    if columns[0] < width / 2 < columns[-1] + 1 or surroundings.sum() < threshold("intensity", "ring_minimum"):
+    inside, start = BoundingBox.of_mask(mask), cut[1].start or 0
+    if inside.x0 + start < width / 2 < inside.x1 + start or surroundings.sum() < threshold("intensity", "ring_minimum"):
         return
     grey, mirrored = intensity.luminance(values[cut]), intensity.luminance(values[:, ::-1][cut])
     value = appearance.asymmetry(grey, mirrored, mask, intensity.statistics(grey, surroundings).std)
