@@ -48,10 +48,8 @@ def _deny_sockets(libc: ctypes.CDLL) -> bool:
     code = _program(_AUDIT_ARCH[machine], (_SOCKET[machine], _IO_URING_SETUP))
     buffer = ctypes.create_string_buffer(code, len(code))
     program = struct.pack("@HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
-    return (
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-        and libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_char_p(program), 0, 0) == 0
-    )
+    sealed = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    return bool(sealed and libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_char_p(program), 0, 0) == 0)
 
 
 def _program(arch: int, denied: tuple[int, ...]) -> bytes:

@@ -84,9 +84,9 @@ def rescaled(values: Values, slope: float, intercept: float) -> Values:
     for kind in (np.int16, np.int32):
         if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
             # What overflows on the way wraps round and comes back: these are integers modulo 2^16 or 2^32.
-            scaled = values.astype(kind)
+            scaled: Values = values.astype(kind)
             if slope != 1:
-                scaled *= np.int64(slope).astype(kind)
-            scaled += np.int64(intercept).astype(kind)
+                np.multiply(scaled, np.int64(slope).astype(kind), out=scaled)
+            np.add(scaled, np.int64(intercept).astype(kind), out=scaled)
             return scaled
     return compact(values.astype(np.float64) * slope + intercept)

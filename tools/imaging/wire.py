@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, create_model
@@ -101,14 +101,18 @@ def _facts_of(kind: type, base: type[Frozen], *, without: set[str]) -> Any:
 
 _FRAME_FACTS = _facts_of(Frame, _Place, without={"values", "digest"})
 _READ_FACTS = _facts_of(Read, Frozen, without={"frames"})
+if TYPE_CHECKING:  # a type checker cannot follow models that are made as they run
+    _FrameFacts = _ReadFacts = Any
+else:
+    _FrameFacts, _ReadFacts = _FRAME_FACTS, _READ_FACTS
 
 
 class Reply(Frozen):
     """From a worker, one a file."""
 
-    read: _READ_FACTS | None = None
+    read: _ReadFacts | None = None
     """None when the file is of no kind that is read, or was rejected."""
-    frames: tuple[_FRAME_FACTS, ...] = ()
+    frames: tuple[_FrameFacts, ...] = ()
     rejected: tuple[_Text, _Text] | None = None
     """Code and reason of an InputRejected."""
     leaving: bool = False
@@ -127,7 +131,7 @@ def pack_read(read: Read, segment: int) -> Reply:
 def _pack_frame(frame: Frame, segment: int) -> Any:
     values = np.ascontiguousarray(frame.values, dtype=frame.values.dtype.newbyteorder("<"))
     offset = os.lseek(segment, 0, os.SEEK_END)
-    rest = memoryview(values).cast("B")
+    rest = values.data.cast("B")
     while len(rest):
         rest = rest[os.write(segment, rest) :]
     place = {"dtype": values.dtype.str, "offset": offset, "digest": digest_of(values)}
@@ -138,8 +142,8 @@ def unpack_read(reply: Reply, memory: memoryview) -> Read | None:
     """The frames as read-only views of the segment; BrokenWorkerError when they do not lie in it."""
     if reply.read is None:
         return None
-    frames = [_unpack_frame(facts, memory) for facts in reply.frames]
-    return Read(frames=frames, **_others(reply.read, _READ_FACTS))
+    others = _others(reply.read, _READ_FACTS)
+    return Read(frames=[_unpack_frame(facts, memory) for facts in reply.frames], **others)
 
 
 def _unpack_frame(facts: Any, memory: memoryview) -> Frame:
