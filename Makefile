@@ -7,7 +7,7 @@ Q ?= Where are the brightest structures, and how large are they?
 ARGS ?=
 STRICT ?=
 
-.PHONY: ask test install lint format types imports check bench-segment bench-agent bench-load fuzz clean
+.PHONY: ask test install lint format types imports check bench-segment bench-agent bench-formats bench-load fuzz clean
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -59,6 +59,9 @@ bench-load: $(VENV)/ready
 
 fuzz: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.fuzz $(ARGS)
+
+bench-formats: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_formats $(ARGS)
 
 bench-agent: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_agent $(ARGS)

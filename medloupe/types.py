@@ -104,6 +104,8 @@ class Series(Frozen):
     uid: str | None = None
     """(0020,000E); stays in the study."""
     modality: str = "OT"
+    plane: Literal["acquired", "axial", "coronal", "sagittal"] = "acquired"
+    """As the scanner made it, or reformatted from another series."""
     images: tuple[int, ...]
     """Indices into Study.images, sorted by position along the normal."""
 

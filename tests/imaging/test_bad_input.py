@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +16,6 @@ from pydicom.uid import MPEG4HP41, DeflatedExplicitVRLittleEndian, JPEG2000Lossl
 
 from medloupe.errors import InputRejected
 from medloupe.tools.imaging import MemoryStore, load_study
-from medloupe.tools.imaging.reading import read_source
-from medloupe.tools.imaging.sources import Source
 
 Ct = Callable[..., Dataset]
 Save = Callable[..., Path]
@@ -178,22 +175,13 @@ def test_fewer_compressed_frames_than_declared(real: Callable[[str], Path], tmp_
     assert "decoded" not in error.reason
 
 
-def test_a_deflate_bomb_is_refused_before_it_is_inflated(ct: Ct, save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("medloupe.tools.imaging.dicom.MAX_INFLATED_BYTES", 2**24)
+def test_a_deflated_data_set_that_ends_early(ct: Ct, save: Save, store: MemoryStore) -> None:
     ds = ct()
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     path = save(ds)
-    data = path.read_bytes()
-    meta_end = 144 + struct.unpack("<I", data[140:144])[0]
-    squeezer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    bomb = squeezer.compress(bytes(2**24 + 1)) + squeezer.flush()
-    path.write_bytes(data[:meta_end] + bomb)
-    assert path.stat().st_size < 2**15
-    with pytest.raises(InputRejected) as rejected:  # in this process, where the limit is lowered
-        read_source(Source(path=path), None)
-    assert rejected.value.code == "too-large"
-    path.write_bytes(data[:-8])
-    assert refused(path, store).code == "truncated"
+    assert load_study(path, store).images
+    path.write_bytes(path.read_bytes()[:-8])
+    assert refused(path, MemoryStore()).code == "truncated"
 
 
 def test_a_deep_sequence_is_refused(ct: Ct, save: Save, store: MemoryStore) -> None:

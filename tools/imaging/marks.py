@@ -6,6 +6,7 @@ UCUM, ... as pydicom ships them), code strings and numbers pass.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal
@@ -24,7 +25,8 @@ __all__ = ["Mark", "read_rtstruct", "read_seg", "read_sr"]
 Contour = tuple[tuple[float, float, float], ...]
 _MAX_MARKS = 20_000
 _MAX_DEPTH = 50
-_CODE_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.{}/%[]*'^_")
+_SEMANTIC_TAG = re.compile(r"( \((body structure|property|qualifier value|substance|morphologic abnormality)\))+$")
+"""What SNOMED CT appends to a name to say what kind of thing it names."""
 
 
 class Mark(Frozen):
@@ -72,7 +74,7 @@ def meaning(ds: Any, keyword: str) -> str:
     if coded is None:
         return ""
     scheme, value = (str(coded.get(k, "")).strip() for k in ("CodingSchemeDesignator", "CodeValue"))
-    return _meanings().get((scheme, value), "") if set(value) <= _CODE_CHARACTERS else ""
+    return _SEMANTIC_TAG.sub("", _meanings().get((scheme, value), ""))
 
 
 # --- SEG ------------------------------------------------------------------------------------------------------------
@@ -201,7 +203,14 @@ def _said(content: Any, kind: str) -> str:
     measured = item(content, "MeasuredValueSequence") if kind == "NUM" else None
     if measured is None:
         return ""
-    value, unit = numbers(measured, "NumericValue"), meaning(measured, "MeasurementUnitsCodeSequence")
+    value, unit = numbers(measured, "NumericValue", 1), _unit(measured)
     qualifiers = [meaning(q, "ConceptCodeSequence") for q in items(content, "ContentSequence")]
     detail = ", ".join(q for q in qualifiers if q)
-    return f"{value[0]:g} {unit}{f' ({detail})' if detail else ''}".strip() if value else ""
+    return f"{value[0]:g} {unit}{f' ({detail})' if detail else ''}" if value and unit else ""
+
+
+def _unit(measured: Any) -> str:
+    """The UCUM code of a unit that is known here: a number without one says nothing."""
+    coded = item(measured, "MeasurementUnitsCodeSequence")
+    value = "" if coded is None else str(coded.get("CodeValue", ""))
+    return value if value in knowledge("dicom_terms")["units"] else ""

@@ -113,7 +113,10 @@ def _content(file: BinaryIO, size: int, kind: Kind, modality: str | None, warn: 
         case "NRRD":
             return read_nrrd(file, modality=modality, warn=warn), []
     frames = read_picture(file, modality=modality or "OT", warn=warn)
-    warn("A picture says nothing of spacing or sides: sizes are in pixels, left and right cannot be told.")
+    warn(
+        "A picture says nothing of spacing, sides or whether it is turned: "
+        "sizes are in pixels, left and right cannot be told."
+    )
     if modality is None:
         warn("A picture says nothing of its modality.")
     return frames, []
