@@ -143,3 +143,9 @@ def test_a_large_outline_keeps_its_shape_and_its_exact_length() -> None:
     assert found.aspect == pytest.approx(0.6, abs=0.003)
     assert found.eccentricity == pytest.approx(0.8, abs=0.002)
     assert found.solidity > 0.99
+
+
+def test_a_long_thin_line_does_not_vanish() -> None:
+    line = np.zeros((9, 3000), bool)
+    line[4] = True
+    assert form(line).aspect < 0.001

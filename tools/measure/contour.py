@@ -117,4 +117,5 @@ def border_gradient(values: npt.NDArray[Any], mask: BoolArray, spacing: Spacing 
     slope = np.stack([side[on_edge] for side in np.gradient(values.astype(np.float32), *step)])
     length = np.hypot(*normal)
     clear = length > 0
-    return float(((normal * slope).sum(axis=0)[clear] / length[clear]).mean())
+    across: npt.NDArray[np.float64] = np.einsum("ij,ij->j", normal, slope)
+    return float((across[clear] / length[clear]).mean())

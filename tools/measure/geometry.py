@@ -102,7 +102,8 @@ def at_most(mask: BoolArray, longest: int = _LONGEST) -> tuple[BoolArray, float]
     if scale <= 1:
         return mask, 1.0
     size = (max(round(mask.shape[1] / scale), 1), max(round(mask.shape[0] / scale), 1))
-    return np.asarray(cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127), scale
+    small = np.asarray(cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127)
+    return (small, scale) if small.any() else (mask, 1.0)  # a long thin line would vanish
 
 
 def volume(mask: BoolArray, spacing: Spacing, slice_mm: float) -> float:
