@@ -172,8 +172,9 @@ def along_normal(image: Image) -> float | None:
     """Distance (mm) of an image's first pixel along the normal of its plane; None without geometry."""
     if image.position is None or image.orientation is None:
         return None
-    normal = np.cross(image.orientation[:3], image.orientation[3:])
-    return float(normal @ np.array(image.position))
+    a, b, c, d, e, f = image.orientation
+    x, y, z = image.position  # their triple product, in numbers: numpy takes a tenth of a millisecond over three
+    return (b * f - c * e) * x + (c * d - a * f) * y + (a * e - b * d) * z
 
 
 _SETS_APART = (
