@@ -21,7 +21,9 @@ _SUBPIXEL_BITS = 8
 
 def annotate(marks: list[Mark], images: list[Image]) -> tuple[tuple[Annotation, ...], list[str]]:
     """The annotations of a study, and what is to be said of those that lie on none of its images."""
-    by_reference = {(i.sop_instance_uid, i.frame): i for i in images if i.sop_instance_uid}
+    by_reference: dict[tuple[str | None, int], Image] = {
+        (i.sop_instance_uid, i.frame): i for i in images if i.sop_instance_uid
+    }
     placed: list[Annotation] = []
     lost: Counter[str] = Counter()
     for mark in marks:

@@ -62,8 +62,8 @@ def grid_frames(
     `affine` takes voxel indices to mm in LPS. Without one, `spacing` (mm along i and j) is all that is known. Slices
     are flipped and transposed, never resampled, so that patient right is on the left and anterior on top.
     """
-    colour = data.dtype == np.uint8 and data.shape[-1] == 3 and data.ndim >= 4
-    data = data.reshape(data.shape[:3] + ((-1, 3) if colour else (-1,)))
+    colour = bool(data.dtype == np.uint8 and data.ndim >= 4 and data.shape[-1] == 3)
+    data = data.reshape((*data.shape[:3], -1, 3) if colour else (*data.shape[:3], -1))
     check_size(data.shape[0], data.shape[1], data.shape[2] * data.shape[3])
     if affine is not None and abs(_cosine(affine[:3, 0], affine[:3, 1])) > UNIT_TOLERANCE:
         warn("The volume's rows and columns are not perpendicular: position, orientation and spacing are not used.")

@@ -40,7 +40,7 @@ def check_length(ds: Any, frames: int) -> None:
 
 
 def _is_encapsulated(syntax: UID) -> bool:
-    return syntax == _DEFLATED_FRAMES or (syntax.is_transfer_syntax and syntax.is_encapsulated)
+    return bool(syntax == _DEFLATED_FRAMES or (syntax.is_transfer_syntax and syntax.is_encapsulated))
 
 
 def _can_decode(syntax: UID, ds: Any) -> bool:

@@ -145,8 +145,8 @@ def _resampled(picture: Values, factor: float) -> Values:
     below = np.minimum(places.astype(int), len(picture) - 1)
     above = np.minimum(below + 1, len(picture) - 1)
     share = (places - below)[:, None]
-    mixed = picture[below] * (1 - share) + picture[above] * share
-    return np.rint(mixed) if picture.dtype.kind in "iu" else mixed
+    mixed: Values = picture[below] * (1 - share) + picture[above] * share
+    return np.asarray(np.rint(mixed)) if picture.dtype.kind in "iu" else mixed
 
 
 def with_reformats(study: Study, series: int, store: ImageStore, *, planes: tuple[Plane, ...], every: int = 1) -> Study:
