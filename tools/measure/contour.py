@@ -113,8 +113,8 @@ def border_gradient(values: npt.NDArray[Any], mask: BoolArray, spacing: Spacing 
     if not on_edge.any() or min(mask.shape) < 2:
         raise ValueError("there is no outline within these pixels")
     soft = cv2.GaussianBlur(filled.astype(np.float32), (0, 0), _NORMAL_SIGMA)
-    normal = np.stack([side[on_edge] for side in np.gradient(soft, *step)])
-    slope = np.stack([side[on_edge] for side in np.gradient(values.astype(np.float32), *step)])
+    normal = np.asarray(np.gradient(soft, *step))[:, on_edge]
+    slope = np.asarray(np.gradient(values.astype(np.float32), *step))[:, on_edge]
     length = np.hypot(*normal)
     clear = length > 0
     across: npt.NDArray[np.float64] = np.einsum("ij,ij->j", normal, slope)
