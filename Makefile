@@ -7,7 +7,8 @@ Q ?= Where are the brightest structures, and how large are they?
 ARGS ?=
 STRICT ?=
 
-.PHONY: ask test docs install lint format types imports check bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate clean
+.PHONY: ask test docs install lint format types imports check clean
+.PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load fuzz
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -53,6 +54,15 @@ imports: build/types
 
 bench-segment: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_segment $(ARGS)
+
+bench-load: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_load $(ARGS)
+
+fuzz: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.fuzz $(ARGS)
+
+bench-formats: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_formats $(ARGS)
 
 bench-agent: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_agent $(ARGS)

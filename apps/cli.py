@@ -159,6 +159,31 @@ def verify(study: Path, claims: Path | None, text: str | None, box: str | None, 
 
 
 @cli.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write a contact sheet there.")
+@click.option("--modality", metavar="CODE", help="Overrides the files' modality: CT, MR, US, ...")
+def inspect(study: Path, as_json: bool, out: Path | None, modality: str | None) -> None:
+    """List what a STUDY holds: series, sizes, spacing, warnings, and the files that cannot be read."""
+    from medloupe.apps.inspect import run_inspect
+
+    run_inspect(study, as_json=as_json, out=out, modality=modality)
+
+
+@cli.command()
+@click.argument("study", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def deidentify(study: Path, out: Path) -> None:
+    """Copy a STUDY's DICOM images to the new folder OUT without the header's identifiers (PS3.15 Basic Profile).
+
+    Pixels are copied as they are: text that is written in them stays, and is warned of. The copy is not anonymous.
+    """
+    from medloupe.apps.deidentify import run_deidentify
+
+    run_deidentify(study, out)
+
+
+@cli.command()
 @click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder.")
 @click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint.")
 @click.option("--check", is_flag=True, help="Ask the endpoint which models it serves. Without it nothing is contacted.")

@@ -110,15 +110,20 @@ def missed_bars(rows: Sequence[Row]) -> list[str]:
     return missed
 
 
+def _fits(key: Sequence[str], wanted: Sequence[str | None]) -> bool:
+    return all(w is None or k == w for k, w in zip(key, wanted, strict=True))
+
+
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Lines: by data set, by attribute, by both, and the whole."""
     yield f"{'':<46}{'n':>5} {'false refuted':>22} {'false caught':>22} {'true refuted':>22} {'undetermined':>22}"
     names, attributes = (list(dict.fromkeys(values)) for values in zip(*_keys(rows), strict=True))
-    groups = [(name, lambda key, n=name: key[0] == n) for name in names]
-    groups += [(name, lambda key, n=name: key[1] == n) for name in attributes]
-    groups += [(f"{d} {a}", lambda key, d=d, a=a: key == (d, a)) for d in names for a in attributes]
-    for name, belongs in [*groups, ("all", lambda _: True)]:
-        chosen = [row for row, key in zip(rows, _keys(rows), strict=True) if belongs(key)]
+    groups: list[tuple[str, str | None, str | None]] = [(name, name, None) for name in names]
+    groups += [(name, None, name) for name in attributes]
+    groups += [(f"{d} {a}", d, a) for d in names for a in attributes]
+    for name, dataset, attribute in [*groups, ("all", None, None)]:
+        wanted = (dataset, attribute)
+        chosen = [row for row, key in zip(rows, _keys(rows), strict=True) if _fits(key, wanted)]
         if chosen:
             cells = " ".join(f"{value:6.1%} ({low:5.1%}..{high:6.1%})" for value, low, high in rates(chosen))
             yield f"{name:<46}{len(chosen):>5} {cells}"

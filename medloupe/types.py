@@ -15,9 +15,9 @@ from pydantic import Field
 from medloupe._geometry import BoolArray, BoundingBox, Frozen, Mask, Spacing, Window
 
 __all__ = [
-    "RESEARCH_LABEL", "Answer", "BoolArray", "BoundingBox", "CheckedClaim", "Claim", "Evidence", "Frozen", "Image",
-    "Mask", "Matrix3", "Measurement", "Observation", "Quantity", "Region", "Series", "Spacing", "StatedAttribute",
-    "Statement", "Study", "Verdict", "VerdictValue", "View", "Window",
+    "RESEARCH_LABEL", "Annotation", "Answer", "BoolArray", "BoundingBox", "CheckedClaim", "Claim", "Evidence", "Frozen",
+    "Image", "Mask", "Matrix3", "Measurement", "Observation", "Quantity", "Region", "Series", "Spacing",
+    "StatedAttribute", "Statement", "Study", "Verdict", "VerdictValue", "View", "Window",
 ]  # fmt: skip
 
 RESEARCH_LABEL = "Research use only, not for diagnosis."
@@ -50,6 +50,8 @@ class Image(Frozen):
     """sha-256 of the values: the key in the store. (rows, columns) int16/int32/float32, or (rows, columns, 3) uint8."""
     inverted: bool = False
     """MONOCHROME1: low values are shown white."""
+    padding: tuple[float, float] | None = None
+    """PixelPaddingValue and its range limit, lowest and highest, in this image's values: outside the picture."""
     spacing: Spacing | None = None
     """None when the file does not say: then there are no millimetres."""
     position: tuple[float, float, float] | None = None
@@ -60,6 +62,8 @@ class Image(Frozen):
     """Where a row and a column point, in DICOM's letters ("L", "P"; "R" reads: columns grow to the patient's right)."""
     window: Window | None = None
     """The window to show it with unless another is asked for; None for RGB."""
+    further_windows: tuple[Window, ...] = ()
+    """The file's other windows, where it brings several: presets "file-2", "file-3", ..."""
     photometric: str = ""
     """(0028,0004)."""
     transfer_syntax: str = ""
@@ -100,8 +104,28 @@ class Series(Frozen):
     uid: str | None = None
     """(0020,000E); stays in the study."""
     modality: str = "OT"
+    plane: Literal["acquired", "axial", "coronal", "sagittal"] = "acquired"
+    """As the scanner made it, or reformatted from another series."""
     images: tuple[int, ...]
     """Indices into Study.images, sorted by position along the normal."""
+
+
+class Annotation(Frozen):
+    """What another object says of the images: a region or a text. Data to quote; no image, no instruction, no truth."""
+
+    id: str
+    """"A1", "A2", ... within a study."""
+    kind: Literal["region", "text"]
+    source: Literal["SEG", "RTSTRUCT", "SR", "label map"]
+    """The kind of object it stands in; a label map is a NIfTI or NRRD on the grid of a series."""
+    label: str
+    """What it is of, in a standard's own words ("Liver", "Volume"), or "segment 1"; never the file's free text."""
+    text: str = ""
+    """Of a text: a coded value, or a number with its unit."""
+    image: int | None = None
+    """Of a region: place of its image in Study.images."""
+    mask: Mask | None = None
+    """Of a region."""
 
 
 class Study(Frozen):
@@ -111,6 +135,8 @@ class Study(Frozen):
     """sha-256 over the images' digests: the same files are the same study."""
     images: tuple[Image, ...] = Field(min_length=1)
     series: tuple[Series, ...] = Field(min_length=1)
+    annotations: tuple[Annotation, ...] = ()
+    """From SEG, RTSTRUCT and SR objects beside the images."""
     warnings: tuple[str, ...] = ()
     """What was guessed, missing or left out; carried to the answer."""
 
@@ -200,7 +226,8 @@ class Quantity(Frozen):
     """An attribute's name, as in prompts/knowledge/attributes.yaml, or a helper quantity ("ring_mean")."""
     value: float | str
     unit: str = ""
-    """"mm", "px", "mm2", "px2", "HU", "stored", "grey" (8-bit), "1/1" (a ratio), or "" for words and counts."""
+    """"mm", "px", "mm2", "px2", "HU", "stored", "grey" (8-bit), "1/1" (a ratio), "HU/mm", "bit",
+    or "" for words and counts."""
     method: str
     """How: "maximum Feret diameter of the mask", ..."""
 

@@ -39,7 +39,9 @@ def test_slices_are_sorted_by_position_and_not_by_name(ct: Ct, save: Save, store
     assert [i.index for i in study.images] == [0, 1, 2, 3, 4]
     assert len(study.series) == 1
     assert study.series[0].images == (0, 1, 2, 3, 4)
-    assert study.warnings == ()
+    assert study.warnings == (
+        "Series 0: The slices' numbers do not follow their positions: they are sorted by position.",
+    )
 
 
 def test_without_geometry_instance_numbers_decide(ct: Ct, save: Save, store: MemoryStore) -> None:
@@ -94,7 +96,7 @@ def test_what_is_no_image_is_left_out_and_counted(
     shutil.copy(real("test-SR.dcm"), folder / "report")
     study = load_study(folder, store)
     assert len(study.images) == 4
-    assert study.warnings[0] == "3 of 7 files left out: 2 not-an-image, 1 truncated."
+    assert study.warnings[0] == "2 of 7 files left out: 1 not-an-image, 1 truncated."
 
 
 def test_a_folder_without_an_image_is_refused(tmp_path: Path, store: MemoryStore, real: Callable[[str], Path]) -> None:
@@ -129,7 +131,9 @@ def test_a_real_ct_series_lies_two_millimetres_apart(shared_data: Path, store: M
     assert np.diff(heights) == pytest.approx([2.0] * 19)
     assert study.images[0].window is not None
     assert (study.images[0].window.centre, study.images[0].window.width) == (40, 300)
-    assert study.warnings == ()
+    assert {(a.source, a.label) for a in study.annotations} >= {("label map", "label 5"), ("label map", "label 20")}
+    assert "The volume says nothing" in study.warnings[0]
+    assert len(study.warnings) == 1
 
 
 def test_a_real_mr_stack_is_oblique_and_its_impossible_orientation_tag_is_not_believed(

@@ -7,7 +7,7 @@ import pytest
 from drawn import disc, ellipse, image_of
 from skimage.measure import regionprops
 
-from medloupe.tools.measure import centroid, feret, form, shape_word, side_word, site_word
+from medloupe.tools.measure import centroid, feret, form, shape_word, side_word, site_word, volume
 from medloupe.types import BoolArray, Spacing
 
 HALF = Spacing(row_mm=0.5, column_mm=0.5, source="PixelSpacing")
@@ -124,3 +124,28 @@ def test_circularity_of_a_square() -> None:
     square[20:80, 20:80] = True
     assert form(square).circularity == pytest.approx(math.pi / 4, rel=0.15)
     assert form(square).solidity == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_ball_has_the_volume_of_a_ball_whatever_its_voxels() -> None:
+    slices, rows, columns = np.mgrid[:31, :61, :121] - np.array([15, 30, 60]).reshape(3, 1, 1, 1)
+    spacing = Spacing(row_mm=1.0, column_mm=0.5, source="PixelSpacing")
+    ball = (2 * slices) ** 2 + rows**2 + (0.5 * columns) ** 2 <= 25**2
+    assert volume(ball, spacing, 2.0) == pytest.approx(4 / 3 * math.pi * 25**3, rel=0.01)
+    for bad in ((ball[0], 2.0), (ball & False, 2.0), (ball, 0.0), (ball, math.nan)):
+        with pytest.raises(ValueError, match="a volume needs"):
+            volume(bad[0], spacing, bad[1])
+
+
+def test_a_large_outline_keeps_its_shape_and_its_exact_length() -> None:
+    mask = ellipse((2400, 2400), (1200, 1200), (1100, 660))
+    assert feret(mask) == pytest.approx((2200, 1320), abs=1.5)
+    found = form(mask)
+    assert found.aspect == pytest.approx(0.6, abs=0.003)
+    assert found.eccentricity == pytest.approx(0.8, abs=0.002)
+    assert found.solidity > 0.99
+
+
+def test_a_long_thin_line_does_not_vanish() -> None:
+    line = np.zeros((9, 3000), bool)
+    line[4] = True
+    assert form(line).aspect < 0.001

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import pydicom
-from pydicom.encaps import parse_fragments
 from pydicom.filereader import read_dataset
-from pydicom.pixels import apply_color_lut, apply_modality_lut, get_decoder, iter_pixels
-from pydicom.pixels.utils import get_expected_length
+from pydicom.pixels import apply_color_lut, apply_modality_lut
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -22,30 +18,37 @@ from pydicom.uid import (
 
 from medloupe.errors import InputRejected
 from medloupe.prompts import knowledge
-from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact
-from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing
+from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES, Draft, Frame, Values, check_size, compact, rescaled
+from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing, stack_key
+from medloupe.tools.imaging.marks import Mark, read_rtstruct, read_seg, read_sr
+from medloupe.tools.imaging.pixels import PIXEL_TAGS, check_length, decoded, syntax_name
+from medloupe.tools.imaging.plausible import warn_of_header
 from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, stated, uid, whole
-from medloupe.tools.imaging.window import full_range, voi_window, window_for
+from medloupe.tools.imaging.window import full_range, voi_windows, window_for
 from medloupe.types import Window
 
 __all__ = ["read_dicom"]
 
-MAX_INFLATED_BYTES = 2**29
-"""Of a deflated data set: a megabyte of zeros may inflate to a gigabyte."""
-_PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
+_MARKS = {"SEG": read_seg, "RTSTRUCT": read_rtstruct, "SR": read_sr}
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _FRONTAL = {"CR", "DX", "RG", "RF"}
 
 
-def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn) -> list[Frame]:
-    """Every frame of a DICOM file, in its order. InputRejected for what is no image, or cannot be read whole."""
+def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn) -> tuple[list[Frame], list[Mark]]:
+    """Every frame of a DICOM image, in its order; or the marks of a SEG, RTSTRUCT or SR.
+
+    InputRejected for what is neither, or cannot be read whole.
+    """
     try:
         ds = _read(file, warn)
+        kind = code(ds, "Modality", _MARKS)
+        if kind:
+            return [], _MARKS[kind](ds, warn) or _nothing_in(kind)
         _reject_non_image(ds)
         frames = _check_header(ds)
-        return _frames(ds, frames, modality, warn)
+        return _frames(ds, frames, modality, warn), []
     except InputRejected:
         raise
     except BadValueError as error:
@@ -112,12 +115,17 @@ def _name_transfer_syntax(ds: Any, warn: Warn) -> None:
 # --- the header -----------------------------------------------------------------------------------------------------
 
 
+def _nothing_in(kind: str) -> NoReturn:
+    holds = knowledge("dicom_terms")["not_images"][kind]
+    raise InputRejected("not-an-image", f"The DICOM file holds {holds} without a region or a coded text, not an image.")
+
+
 def _reject_non_image(ds: Any) -> None:
     kinds = knowledge("dicom_terms")["not_images"]
     kind = code(ds, "Modality", kinds)
     if uid(ds.file_meta, "MediaStorageSOPClassUID") == _DICOMDIR:
         raise InputRejected("not-an-image", "The file is a DICOMDIR index; open its folder instead.")
-    pixels = any(tag in ds for tag in _PIXEL_TAGS)
+    pixels = any(tag in ds for tag in PIXEL_TAGS)
     if kind:
         raise InputRejected("not-an-image", f"The DICOM file holds {kinds[kind]}, not an image.")
     if not pixels and "Rows" in ds:
@@ -140,7 +148,7 @@ def _check_header(ds: Any) -> int:
         raise InputRejected("bad-header", "Samples, bits and photometric interpretation do not fit together.")
     if photometric == "PALETTE COLOR" and not _has_palette(ds):
         raise InputRejected("no-palette", "The image is PALETTE COLOR and brings no colour table.")
-    _check_length(ds, frames)
+    check_length(ds, frames)
     return frames
 
 
@@ -151,29 +159,6 @@ def _has_palette(ds: Any) -> bool:
         and any(f"{kind}{c}PaletteColorLookupTableData" in ds for kind in kinds)
         for c in ("Red", "Green", "Blue")
     )
-
-
-def _check_length(ds: Any, frames: int) -> None:
-    syntax, tag = ds.file_meta.TransferSyntaxUID, next(t for t in _PIXEL_TAGS if t in ds)
-    data = ds[tag].value
-    if not data:
-        raise InputRejected("truncated", "The pixel data is empty.")
-    if not syntax.is_transfer_syntax or not syntax.is_encapsulated:
-        if len(data) < get_expected_length(ds):
-            raise InputRejected("truncated", "The pixel data is shorter than rows, columns and frames need.")
-        return
-    try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        raise InputRejected("unsupported", f"{_syntax_name(syntax)}: no decoder for these pixels is installed.")
-    if parse_fragments(data)[0] < frames:
-        raise InputRejected("truncated", "The pixel data holds fewer frames than the header declares.")
-
-
-def _syntax_name(syntax: UID) -> str:
-    return str(syntax.name) if syntax.name != str(syntax) else "an unknown transfer syntax"
 
 
 # --- the frames -----------------------------------------------------------------------------------------------------
@@ -187,20 +172,11 @@ def _frames(ds: Any, frames: int, modality: str | None, warn: Warn) -> list[Fram
         warn(f"Modality {modality} was set by hand; the file says {told}.")
     if code(ds, "BurnedInAnnotation", ("YES",)):
         warn("The file says that text is burned into its pixels.")
-    made = [_frame(ds, n, frames, a, modality or told or "OT", warn) for n, a in enumerate(_decoded(ds))]
+    warn_of_header(ds, warn)
+    made = [_frame(ds, n, frames, a, modality or told or "OT", warn) for n, a in enumerate(decoded(ds))]
     if len(made) < frames:
         raise InputRejected("truncated", "Fewer frames could be decoded than the header declares.")
     return made
-
-
-def _decoded(ds: Any) -> Iterator[Values]:
-    try:
-        yield from iter_pixels(ds, allow_excess_frames=False)
-    except (KeyboardInterrupt, SystemExit, GeneratorExit):
-        raise
-    except BaseException as error:  # a decoder may raise anything on damaged pixels; a panic in Rust is no Exception
-        name = _syntax_name(ds.file_meta.TransferSyntaxUID)
-        raise InputRejected("undecodable", f"The pixels ({name}) are damaged or beyond the decoders here.") from error
 
 
 def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: Warn) -> Frame:
@@ -217,19 +193,21 @@ def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: War
         height=values.shape[0],
         values=meaning,
         inverted=photometric == "MONOCHROME1",
+        padding=_padding(ds, n, warn) if grey else None,
         spacing=spacing(ds, n, warn),
         position=position,
         orientation=orientation,
         patient_orientation=patient_orientation(ds, orientation, warn),
         photometric=photometric,
-        transfer_syntax=_syntax_name(ds.file_meta.TransferSyntaxUID),
+        transfer_syntax=syntax_name(ds.file_meta.TransferSyntaxUID),
         body_part=code(ds, "BodyPartExamined", terms["body_part"]),
         laterality=laterality(ds, n),
         view_position=code(ds, "ViewPosition", terms["view_position"]),
     )
     _warn_of_gaps(draft, warn)
     if meaning != "RGB":
-        draft = draft.model_copy(update={"window": _window(ds, n, draft, values, warn)})
+        first, *others = _windows(ds, n, draft, values, warn)
+        draft = draft.model_copy(update={"window": first, "further_windows": tuple(others)})
     return Frame(
         values=values,
         draft=draft,
@@ -238,6 +216,7 @@ def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: War
         series_uid=uid(ds, "SeriesInstanceUID"),
         series_number=_order(ds, "SeriesNumber"),
         instance_number=_order(ds, "InstanceNumber"),
+        stack=stack_key(ds, n),
     )
 
 
@@ -267,9 +246,13 @@ def _grey(ds: Any, n: int, array: Values, modality: str) -> tuple[Values, str]:
         raise InputRejected("bad-header", "RescaleSlope is zero: the values have no meaning.")
     hounsfield = code(rescale, "RescaleType", ("HU",)) or not stated(rescale, "RescaleType")
     in_units = modality == "CT" and slope is not None and intercept is not None and hounsfield
-    # As int32: pydicom's table look-up clips in the array's own type, which 8 bits overflow.
-    wide = array.astype(np.int32) if "ModalityLUTSequence" in rescale else array
-    return compact(apply_modality_lut(wide, rescale)), "HU" if in_units else "stored"
+    meaning = "HU" if in_units else "stored"
+    if "ModalityLUTSequence" in rescale:
+        # As int32: pydicom's table look-up clips in the array's own type, which 8 bits overflow.
+        return compact(apply_modality_lut(array.astype(np.int32), rescale)), meaning
+    if slope is None or intercept is None:
+        return compact(array), meaning
+    return rescaled(array, slope[0], intercept[0]), meaning
 
 
 def _rgb(ds: Any, array: Values) -> Values:
@@ -287,11 +270,31 @@ def _rgb(ds: Any, array: Values) -> Values:
     return np.ascontiguousarray(array, dtype=np.uint8)
 
 
-def _window(ds: Any, n: int, draft: Draft, values: Values, warn: Warn) -> Window:
-    own = voi_window(functional(ds, n, "FrameVOILUTSequence") or ds, ds, values, warn)
-    if own is not None:
+def _padding(ds: Any, n: int, warn: Warn) -> tuple[float, float] | None:
+    """PixelPaddingValue, to its range limit where there is one, through the modality LUT (PS3.3 C.7.5.1.1.2)."""
+    rescale = functional(ds, n, "PixelValueTransformationSequence") or ds
+    try:
+        value = numbers(ds, "PixelPaddingValue", 1)
+        if value is None or "ModalityLUTSequence" in rescale:
+            return None
+        limit = numbers(ds, "PixelPaddingRangeLimit", 1) or value
+        slope, intercept = (
+            numbers(rescale, "RescaleSlope", 1) or (1.0,),
+            numbers(rescale, "RescaleIntercept", 1) or (0.0,),
+        )
+    except BadValueError as bad:
+        warn(f"{bad} cannot be read and is not used.")
+        return None
+    ends = sorted(v[0] * slope[0] + intercept[0] for v in (value, limit))
+    return ends[0], ends[1]
+
+
+def _windows(ds: Any, n: int, draft: Draft, values: Values, warn: Warn) -> tuple[Window, ...]:
+    """The file's windows, or the one to show it with."""
+    own = voi_windows(functional(ds, n, "FrameVOILUTSequence") or ds, ds, values, warn)
+    if own:
         return own
     bits = whole(ds, "BitsStored") or 16
     if bits <= 8 and not whole(ds, "PixelRepresentation") and "RescaleSlope" not in ds and draft.values == "stored":
-        return full_range(bits)
-    return window_for(draft, values, "default")
+        return (full_range(bits),)
+    return (window_for(draft, values, "default"),)

@@ -11,13 +11,19 @@ import numpy.typing as npt
 from medloupe.errors import InputRejected
 from medloupe.types import Image
 
-__all__ = ["MAX_FILE_BYTES", "MAX_PIXELS", "Draft", "Frame", "Values", "check_size", "compact"]
+__all__ = [
+    "MAX_FILE_BYTES", "MAX_INFLATED_BYTES", "MAX_PIXELS", "MAX_TOTAL_PIXELS", "Draft", "Frame", "Values", "check_size",
+    "compact",
+    "rescaled",
+]  # fmt: skip
 
 Values = npt.NDArray[Any]
 """(rows, columns) int16, int32 or float32, or (rows, columns, 3) uint8."""
 
 MAX_FILE_BYTES = 2**31
 """Of one file."""
+MAX_INFLATED_BYTES = 2**29
+"""Of a deflated data set, a gzip or a ZIP's entry: a megabyte of zeros may inflate to a gigabyte."""
 MAX_PIXELS = 89_478_485
 """Of one frame: Pillow's own limit against decompression bombs, held for DICOM too."""
 MAX_TOTAL_PIXELS = 2**30
@@ -37,14 +43,18 @@ class Frame:
     """One decoded frame and what is needed to place it."""
 
     values: Values
+    digest: str | None = None
+    """Of the values, where a worker has already taken it."""
     draft: Draft
-    kind: Literal["DICOM", "picture"]
+    kind: Literal["DICOM", "picture", "volume"]
     file: int = 0
     """Which file it came from, in order of reading."""
     study_uid: str | None = None
     series_uid: str | None = None
     series_number: int = 0
     instance_number: int = 0
+    stack: str = ""
+    """What sets images at one position apart (echo, b-value, time, image type), as a digest."""
 
 
 def check_size(width: int, height: int, frames: int = 1) -> None:
@@ -64,3 +74,19 @@ def compact(values: Values) -> Values:
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return values.astype(kind)
     return values.astype(np.float32)
+
+
+def rescaled(values: Values, slope: float, intercept: float) -> Values:
+    """slope x values + intercept, as `compact` gives it; in whole numbers, and so four times as fast, where all are."""
+    if values.dtype.kind not in "iu" or slope != int(slope) or intercept != int(intercept):
+        return compact(values.astype(np.float64) * slope + intercept)
+    ends = [int(end) * int(slope) + int(intercept) for end in (values.min(), values.max())]
+    for kind in (np.int16, np.int32):
+        if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
+            # What overflows on the way wraps round and comes back: these are integers modulo 2^16 or 2^32.
+            scaled: Values = values.astype(kind)
+            if slope != 1:
+                np.multiply(scaled, np.int64(slope).astype(kind), out=scaled)
+            np.add(scaled, np.int64(intercept).astype(kind), out=scaled)
+            return scaled
+    return compact(values.astype(np.float64) * slope + intercept)

@@ -1,4 +1,4 @@
-"""PNG, JPEG and TIFF through Pillow: pixels and nothing else of the file."""
+"""PNG, JPEG, WebP and TIFF through Pillow: pixels and nothing else of the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
 
 
 def read_picture(file: BinaryIO, *, modality: str, warn: Warn) -> list[Frame]:
-    """Every page of a PNG, JPEG or TIFF. InputRejected for what cannot be decoded whole.
+    """Every page of a PNG, JPEG, WebP or TIFF. InputRejected for what cannot be decoded whole.
 
     8-bit and 16-bit grey keep their values; colour becomes RGB, and grey again when its channels are equal. Alpha is
     dropped. EXIF orientation is applied. There is no spacing: a picture's resolution says nothing of the patient.
@@ -32,7 +32,7 @@ def read_picture(file: BinaryIO, *, modality: str, warn: Warn) -> list[Frame]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(file, formats=("PNG", "JPEG", "TIFF")) as opened:
+            with PIL.Image.open(file, formats=("PNG", "JPEG", "TIFF", "WEBP")) as opened:
                 return list(_pages(opened, modality, warn))
     except InputRejected:
         raise

@@ -17,7 +17,7 @@ import numpy as np
 from medloupe.tools.imaging.frame import Values
 from medloupe.types import Study
 
-__all__ = ["DiskStore", "ImageStore", "MemoryStore"]
+__all__ = ["DiskStore", "ImageStore", "MemoryStore", "digest_of"]
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -26,8 +26,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 class ImageStore(Protocol):
     """Content-addressed. Every `get` raises KeyError for what is absent; arrays come back read-only."""
 
-    def put(self, values: Values) -> str:
-        """Keep an image's values; their digest (sha-256 over type, shape and bytes)."""
+    def put(self, values: Values, *, digest: str | None = None) -> str:
+        """Keep an image's values; their digest (sha-256 over type, shape and bytes).
+
+        A caller who names the digest gives the array away: it is kept as it is, not copied, and must never change.
+        """
         ...
 
     def get(self, digest: str) -> Values:
@@ -51,15 +54,19 @@ class ImageStore(Protocol):
         ...
 
 
-def _digest(values: Values) -> str:
+def digest_of(values: Values) -> str:
     """Over little-endian type, shape and C-ordered bytes: the same numbers have the same digest on any machine."""
     plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return hashlib.sha256(f"{plain.dtype.str}{plain.shape}".encode() + plain.data).hexdigest()
+    digest = hashlib.sha256(f"{plain.dtype.str}{plain.shape}".encode())
+    digest.update(plain.data)
+    return digest.hexdigest()
 
 
-def _locked(values: Values) -> Values:
-    values.flags.writeable = False
-    return values
+def _locked(values: Values, digest: str | None) -> Values:
+    """A read-only copy, or the values themselves where they come with their digest."""
+    kept = values if digest else np.array(values, order="C")
+    kept.flags.writeable = False
+    return kept
 
 
 class MemoryStore:
@@ -70,12 +77,12 @@ class MemoryStore:
         self._png: dict[str, bytes] = {}
         self._studies: dict[str, Study] = {}
 
-    def put(self, values: Values) -> str:
+    def put(self, values: Values, *, digest: str | None = None) -> str:
         """Keep an image's values."""
-        digest = _digest(values)
-        if digest not in self._values:
-            self._values[digest] = _locked(np.array(values, order="C"))
-        return digest
+        key = digest or digest_of(values)
+        if key not in self._values:
+            self._values[key] = _locked(values, digest)
+        return key
 
     def get(self, digest: str) -> Values:
         """An image's values, read-only."""
@@ -116,17 +123,17 @@ class DiskStore:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
 
-    def put(self, values: Values) -> str:
+    def put(self, values: Values, *, digest: str | None = None) -> str:
         """Keep an image's values."""
-        digest = _digest(values)
-        kept = _locked(np.array(values, order="C"))
-        path = self._path("values", digest, ".npy")
+        key = digest or digest_of(values)
+        kept = _locked(values, digest)
+        path = self._path("values", key, ".npy")
         if not path.exists():
             buffer = io.BytesIO()
             np.save(buffer, kept, allow_pickle=False)
             _write(path, buffer.getbuffer())
-        self._remember(digest, kept)
-        return digest
+        self._remember(key, kept)
+        return key
 
     def get(self, digest: str) -> Values:
         """An image's values, read-only."""
@@ -139,9 +146,9 @@ class DiskStore:
             values: Values = np.load(io.BytesIO(data), allow_pickle=False)
         except (ValueError, EOFError) as error:
             raise KeyError(digest) from error
-        if _digest(values) != digest:
+        if digest_of(values) != digest:
             raise KeyError(digest)
-        self._remember(digest, _locked(values))
+        self._remember(digest, _locked(values, digest))
         return values
 
     def put_png(self, png: bytes) -> str:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from pydicom.datadict import tag_for_keyword
+
 __all__ = ["BadValueError", "code", "functional", "item", "items", "letters", "numbers", "stated", "uid", "whole"]
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -21,8 +23,11 @@ class BadValueError(ValueError):
 
 def _value(ds: Any, keyword: str) -> Any:
     """The value of a tag, None when absent or empty; BadValueError when pydicom cannot convert it."""
+    tag = tag_for_keyword(keyword)
+    if tag not in ds.keys():  # noqa: SIM118 - ten times as fast as `in ds`, and most of what is asked is absent
+        return None
     try:
-        value = ds.get(keyword)
+        value = ds[tag].value
     except Exception as error:  # pydicom converts lazily and may raise anything on a bad value
         raise BadValueError(keyword) from error
     return None if value is None or value == "" or (hasattr(value, "__len__") and len(value) == 0) else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from medloupe.tools.imaging.frame import Values
 from medloupe.tools.imaging.tags import BadValueError, code, item, numbers
 from medloupe.types import Image, Window
 
-__all__ = ["ends", "full_range", "preset_names", "voi_window", "window_for"]
+__all__ = ["ends", "full_range", "preset_names", "series_window", "voi_windows", "window_for"]
 
 _SAMPLES = 2**18
 """Percentiles are taken over about this many evenly spaced values."""
+_MAX_WINDOWS = 8
 _FAR = 1e30
 """Beyond every pixel value, and within float32."""
 _FLAT = 0.02
@@ -42,25 +43,44 @@ def window_for(image: Image, values: Values, preset: str) -> Window:
     ActionRejected, naming what there is, when the preset is unknown or means nothing for this image.
     """
     name = preset.strip().lower()
-    if name == "default" and image.window is not None:
+    if image.window is not None and name in ("default", image.window.source):
         return image.window
     if image.values != "RGB":
         own = _own_presets(image)
         name = _default_name(image) if name == "default" else name
         if name in own:
             return Window(centre=own[name]["centre"], width=own[name]["width"], source=name)
+        if name in (further := _further(image)):
+            return further[name]
         shares = knowledge("windows")["any"]["percentiles"].get(name)
         if shares is not None:
-            return _percentiles(values, shares["low"], shares["high"], name)
+            flat = values.reshape(-1)[:: max(1, values.size // _SAMPLES)]
+            return _percentiles(_inside(flat, image), shares["low"], shares["high"], name)
     there = ", ".join(preset_names(image)) or "none, a colour image is shown as it is"
     raise ActionRejected(f"There is no window preset {preset[:40]!r} for this image. Presets: {there}.")
+
+
+def series_window(images: Sequence[Image], values: Sequence[Values]) -> Window | None:
+    """The percentile window over all slices of a series whose slices have one each; None where they do not."""
+    sources = {i.window.source for i in images if i.window is not None}
+    shares = knowledge("windows")["any"]["percentiles"].get(next(iter(sources), ""))
+    if len(images) < 2 or len(sources) > 1 or shares is None or any(i.window is None for i in images):
+        return None
+    share = max(1, _SAMPLES // len(images))
+    sampled = [_inside(v.reshape(-1)[:: max(1, v.size // share)], i) for v, i in zip(values, images, strict=True)]
+    return _percentiles(np.concatenate(sampled), shares["low"], shares["high"], sources.pop())
 
 
 def preset_names(image: Image) -> tuple[str, ...]:
     """What `window_for` accepts for this image; empty for colour."""
     if image.values == "RGB":
         return ()
-    return ("default", *_own_presets(image), *knowledge("windows")["any"]["percentiles"])
+    return ("default", *_further(image), *_own_presets(image), *knowledge("windows")["any"]["percentiles"])
+
+
+def _further(image: Image) -> dict[str, Window]:
+    """The file's second window and those after it; what they are called in the file is free text and stays there."""
+    return {f"file-{n}": window for n, window in enumerate(image.further_windows, 2)}
 
 
 def _own_presets(image: Image) -> dict[str, dict[str, float]]:
@@ -75,9 +95,16 @@ def _default_name(image: Image) -> str:
     return name if name in preset_names(image) else str(table["any"]["default"])
 
 
+def _inside(flat: Values, image: Image) -> Values:
+    """The values that are no padding."""
+    if image.padding is None:
+        return flat
+    low, high = image.padding
+    return flat[(flat < low) | (flat > high)]
+
+
 def _percentiles(values: Values, low: float, high: float, source: str) -> Window:
-    flat = values.reshape(-1)[:: max(1, values.size // _SAMPLES)]
-    flat = flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
+    flat = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     if not flat.size:
         return _between(0.0, 1.0, source)
     first, last = (float(v) for v in np.percentile(flat, (low, high)))
@@ -90,10 +117,10 @@ def _between(low: float, high: float, source: str) -> Window:
     return Window(centre=(low + high) / 2, width=(high - low) or 1.0, source=source)
 
 
-def voi_window(voi: Any, ds: Any, values: Values, warn: Callable[[str], None]) -> Window | None:
-    """The file's first window, else its first VOI LUT as the linear window nearest to it, else None.
+def voi_windows(voi: Any, ds: Any, values: Values, warn: Callable[[str], None]) -> tuple[Window, ...]:
+    """The file's windows in order, else its first VOI LUT as the linear window nearest to it, else none.
 
-    `voi` holds the window (a functional group's item, or the dataset itself), `ds` is the whole dataset. LINEAR is
+    `voi` holds the windows (a functional group's item, or the dataset itself), `ds` is the whole dataset. LINEAR is
     made for whole numbers (it takes one off the width), so values that are not are shown with LINEAR_EXACT.
     """
     try:
@@ -104,13 +131,17 @@ def voi_window(voi: Any, ds: Any, values: Values, warn: Callable[[str], None]) -
     if centres and widths:
         function = code(voi, "VOILUTFunction", ("LINEAR", "LINEAR_EXACT", "SIGMOID")) or "LINEAR"
         function = "LINEAR_EXACT" if function == "LINEAR" and values.dtype.kind == "f" else function
-        if widths[0] >= 1 or (widths[0] > 0 and function != "LINEAR"):
-            if function == "SIGMOID":
-                warn("The sigmoid VOI function is shown as a linear window.")
-            source = "VOI" if function == "LINEAR" else f"VOI {function}"
-            return Window(centre=centres[0], width=widths[0], source=source)
-        warn("WindowWidth is not positive: the file's window is not used.")
-    return _lut_window(ds, warn)
+        source = "VOI" if function == "LINEAR" else f"VOI {function}"
+        least = 1.0 if function == "LINEAR" else 1e-12
+        sound = [(c, w) for c, w in zip(centres, widths, strict=False) if w >= least]
+        if len(sound) < max(len(centres), len(widths)):
+            warn("WindowWidth is not positive: the file's window is not used.")
+        if sound and function == "SIGMOID":
+            warn("The sigmoid VOI function is shown as a linear window.")
+        if sound:
+            return tuple(Window(centre=c, width=w, source=source) for c, w in sound[:_MAX_WINDOWS])
+    table = _lut_window(ds, warn)
+    return () if table is None else (table,)
 
 
 def _lut_window(ds: Any, warn: Callable[[str], None]) -> Window | None:

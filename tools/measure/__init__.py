@@ -1,5 +1,7 @@
 """Numbers from pixels: what can be said of a region without any model."""
 
+from medloupe.tools.measure.appearance import ColourShare, Texture, asymmetry, dominant_colours, texture
+from medloupe.tools.measure.contour import Spectrum, border_gradient, perimeter, radial_profile, radial_spectrum
 from medloupe.tools.measure.geometry import (
     Feret,
     Form,
@@ -10,6 +12,7 @@ from medloupe.tools.measure.geometry import (
     shape_word,
     side_word,
     site_word,
+    volume,
 )
 from medloupe.tools.measure.intensity import (
     Statistics,
@@ -25,7 +28,8 @@ from medloupe.tools.measure.outline import count_objects, threshold_mask
 from medloupe.tools.measure.region import measure_region
 
 __all__ = [
-    "Feret", "Form", "Statistics", "centroid", "contrast", "count_objects", "density_word", "feret", "form",
-    "intensity_word", "largest_component", "luminance", "measure_region", "ring", "shape_word", "side_word",
-    "site_word", "solid_word", "statistics", "threshold_mask",
+    "ColourShare", "Feret", "Form", "Spectrum", "Statistics", "Texture", "asymmetry", "border_gradient", "centroid",
+    "contrast", "count_objects", "density_word", "dominant_colours", "feret", "form", "intensity_word",
+    "largest_component", "luminance", "measure_region", "perimeter", "radial_profile", "radial_spectrum", "ring",
+    "shape_word", "side_word", "site_word", "solid_word", "statistics", "texture", "threshold_mask", "volume",
 ]  # fmt: skip

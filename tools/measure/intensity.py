@@ -12,7 +12,10 @@ import numpy.typing as npt
 from medloupe.tools.measure.vocabulary import attribute, threshold
 from medloupe.types import BoolArray
 
-__all__ = ["Statistics", "contrast", "density_word", "intensity_word", "luminance", "ring", "solid_word", "statistics"]
+__all__ = [
+    "Statistics", "contrast", "density_word", "intensity_word", "luminance", "most_contrast", "ring", "solid_word",
+    "statistics",
+]  # fmt: skip
 
 Values = npt.NDArray[Any]
 
@@ -58,11 +61,14 @@ def ring(mask: BoolArray) -> BoolArray:
 
 def contrast(inside: Statistics, outside: Statistics) -> float:
     """(mean inside - mean outside) / pooled standard deviation (Cohen's d for equal groups), cut off at +-99."""
-    difference = inside.mean - outside.mean
-    pooled = math.sqrt((inside.std**2 + outside.std**2) / 2)
-    if pooled * _MOST <= abs(difference):
+    return most_contrast(inside.mean - outside.mean, math.sqrt((inside.std**2 + outside.std**2) / 2))
+
+
+def most_contrast(difference: float, spread: float) -> float:
+    """A difference in units of a spread, cut off at +-99."""
+    if spread * _MOST <= abs(difference):
         return math.copysign(_MOST, difference) if difference else 0.0
-    return difference / pooled
+    return difference / spread
 
 
 def intensity_word(of_contrast: float) -> str:

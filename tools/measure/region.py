@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medloupe.tools.measure import geometry, intensity
+from medloupe.tools.measure import appearance, contour, geometry, intensity
 from medloupe.tools.measure.vocabulary import threshold
 from medloupe.types import BoolArray, BoundingBox, Image, Measurement, Quantity
 
 __all__ = ["measure_region"]
 
 _RING = "in a ring of max(3 px, 25% of the equivalent radius) around the outline"
+_TEXTURE = "co-occurrence of neighbouring pixels in 32 levels from the region's least to its most, mean of 4 directions"
+_UNITS = {"HU": "HU", "stored": "stored", "RGB": "grey"}
 
 
 def measure_region(
@@ -37,7 +39,17 @@ def measure_region(
         raise ValueError(f"the mask is {mask.shape} and the image {values.shape[:2]} (rows, columns)")
     cut = _neighbourhood(mask)
     part, grey = mask[cut], intensity.luminance(values[cut])
-    quantities = (*_size(part, image), *_brightness(grey, part, image), *_place(mask, image), *_shape(part, image))
+    surroundings = intensity.ring(part)
+    quantities = (
+        *_size(part, image),
+        *_brightness(grey, part, surroundings, image),
+        *_place(mask, image),
+        *_shape(part, image),
+        *_edge(grey, part, image),
+        *_texture(grey, part),
+        *_other_side(values, cut, part, surroundings),
+        *_colours(values[cut], part),
+    )
     return Measurement(region=region_id, quantities=quantities, segmenter=segmenter, quality=quality)
 
 
@@ -57,12 +69,14 @@ def _size(mask: BoolArray, image: Image) -> Iterator[Quantity]:
     pixel = spacing.row_mm * spacing.column_mm if spacing else 1.0
     yield Quantity(name="long_axis", value=across.longest, unit=unit, method="maximum Feret diameter" + how)
     yield Quantity(name="short_axis", value=across.shortest, unit=unit, method="minimum Feret diameter" + how)
+    around = contour.perimeter(mask, spacing)
+    yield Quantity(name="perimeter", value=around, unit=unit, method="length of the outline (Crofton)" + how)
     yield Quantity(name="area", value=float(mask.sum()) * pixel, unit=unit + "2", method="pixels in the outline" + how)
 
 
-def _brightness(grey: npt.NDArray[Any], mask: BoolArray, image: Image) -> Iterator[Quantity]:
-    unit = {"HU": "HU", "stored": "stored", "RGB": "grey"}[image.values]
-    inside, surroundings = intensity.statistics(grey, mask), intensity.ring(mask)
+def _brightness(grey: npt.NDArray[Any], mask: BoolArray, surroundings: BoolArray, image: Image) -> Iterator[Quantity]:
+    unit = _UNITS[image.values]
+    inside = intensity.statistics(grey, mask)
     for name, value in zip(("mean", "std", "min", "max"), inside, strict=True):
         yield Quantity(name=name, value=value, unit=unit, method=f"{name} of the pixels in the outline")
     if image.values == "HU" and image.modality == "CT":
@@ -110,3 +124,57 @@ def _shape(mask: BoolArray, image: Image) -> Iterator[Quantity]:
         yield Quantity(name=name, value=value, unit="1/1", method=how)
     word = geometry.shape_word(form.aspect, form.solidity)
     yield Quantity(name="shape", value=word, method="aspect and solidity of the outline")
+
+
+def _edge(grey: npt.NDArray[Any], mask: BoolArray, image: Image) -> Iterator[Quantity]:
+    spectrum = contour.radial_spectrum(mask, image.spacing)
+    how = "amplitude of harmonics {} of the radius profile over the mean radius"
+    yield Quantity(name="lobulation", value=spectrum.lobulation, unit="1/1", method=how.format("3 to 8"))
+    if spectrum.spiculation is not None:
+        yield Quantity(name="spiculation", value=spectrum.spiculation, unit="1/1", method=how.format("9 to 32"))
+    if not mask.all():
+        slope = contour.border_gradient(grey, mask, image.spacing)
+        unit = f"{_UNITS[image.values]}/{'mm' if image.spacing else 'px'}"
+        how = "mean rise across the outline, from outside to inside"
+        yield Quantity(name="border_gradient", value=slope, unit=unit, method=how)
+
+
+def _texture(grey: npt.NDArray[Any], mask: BoolArray) -> Iterator[Quantity]:
+    inside = BoundingBox.of_mask(mask)
+    rows, columns = (_middle(low, high) for low, high in ((inside.y0, inside.y1), (inside.x0, inside.x1)))
+    try:
+        found = appearance.texture(grey[rows, columns], mask[rows, columns])
+    except ValueError:  # no two neighbours there: a texture is not said
+        return
+    for name, value in zip(found._fields, found, strict=True):
+        yield Quantity(name=f"texture_{name}", value=value, unit="bit" if name == "entropy" else "1/1", method=_TEXTURE)
+
+
+def _middle(low: float, high: float) -> slice:
+    """The middle of a range, as much of it as a texture is measured on."""
+    start = max(int(low), int(low + high - appearance.LONGEST) // 2)
+    return slice(start, min(int(high), start + appearance.LONGEST))
+
+
+def _other_side(
+    values: npt.NDArray[Any], cut: tuple[slice, slice], mask: BoolArray, surroundings: BoolArray
+) -> Iterator[Quantity]:
+    """Against the mirror image, unless the region reaches over the midline into it."""
+    width = values.shape[1]
+    inside, start = BoundingBox.of_mask(mask), cut[1].start or 0
+    if inside.x0 + start < width / 2 < inside.x1 + start or surroundings.sum() < threshold("intensity", "ring_minimum"):
+        return
+    grey, mirrored = intensity.luminance(values[cut]), intensity.luminance(values[:, ::-1][cut])
+    value = appearance.asymmetry(grey, mirrored, mask, intensity.statistics(grey, surroundings).std)
+    how = "(mean - mean of the mirror image about the image's midline) / standard deviation of the ring"
+    yield Quantity(name="asymmetry", value=value, unit="1/1", method=how)
+
+
+def _colours(values: npt.NDArray[Any], mask: BoolArray) -> Iterator[Quantity]:
+    if values.ndim != 3:
+        return
+    shares = appearance.dominant_colours(values, mask)
+    how = "nearest named colour in CIE Lab, share of the pixels"
+    if shares:
+        yield Quantity(name="colour", value=shares[0].name, method=how)
+        yield Quantity(name="colours", value=", ".join(f"{s.name} {s.share:.0%}" for s in shares), method=how)

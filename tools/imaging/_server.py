@@ -1,0 +1,103 @@
+"""The processes that read untrusted files: a small server that is started once, and the workers that it forks.
+
+The server imports the readers, gives up the network, then forks a worker for each `Launch`: a new worker costs
+milliseconds, which is what makes it cheap to kill one. It is started anew, not forked from the caller, which may have
+threads and locks. When the caller ends, its socket closes and the server ends with all its workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+
+from pydicom.pixels import get_decoder
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from medloupe.errors import InputRejected
+from medloupe.prompts import knowledge
+from medloupe.tools.imaging._sandbox import cap_memory, shut_network
+from medloupe.tools.imaging.reading import TALKATIVE, read_source
+from medloupe.tools.imaging.wire import Batch, Hello, Launch, Reply, Task, pack_read, receive, send
+
+__all__ = ["serve"]
+
+
+def serve(descriptor: int) -> None:
+    """Serve the socket of that number until it closes."""
+    channel = socket.socket(fileno=descriptor)
+    _preload()
+    gc.freeze()  # so that collections in workers do not copy the pages they share
+    send(channel, Hello(network=shut_network()))
+    workers: dict[int, int] = {}
+    while (message := receive(channel)) is not None:
+        launch, theirs = Launch.model_validate_json(message[0]), message[1]
+        if launch.end:
+            _end(workers.pop(launch.worker, None))
+        elif theirs is not None:
+            workers[launch.worker] = pid = os.fork()
+            if not pid:
+                channel.close()
+                _work(theirs, launch.memory_bytes)
+            os.close(theirs)
+    for pid in workers.values():
+        _end(pid)
+
+
+def _preload() -> None:
+    """Have at hand what the first file would wait for, and libraries' logs off for good."""
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    for name in ("dicom_terms", "windows"):
+        knowledge(name)
+    for syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
+        get_decoder(syntax)
+
+
+def _end(pid: int | None) -> None:
+    """Until it is waited for here, a child's number is not given to another process."""
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _work(descriptor: int, memory_bytes: int) -> None:
+    """A worker's whole life; does not return."""
+    with contextlib.suppress(BaseException):  # whatever it is, the other side sees the socket close
+        cap_memory(memory_bytes)
+        channel = socket.socket(fileno=descriptor)
+        send(channel, Hello())
+        while (message := receive(channel)) is not None:
+            batch, segment = Batch.model_validate_json(message[0]), message[1]
+            assert segment is not None
+            for task in batch.tasks:
+                reply = _answer(task, batch.modality, segment)
+                send(channel, reply)
+                if reply.leaving:
+                    os._exit(0)
+            os.close(segment)
+    os._exit(0)
+
+
+def _answer(task: Task, modality: str | None, segment: int) -> Reply:
+    """What reading one file gave. After anything but a plain rejection the worker is not used again."""
+    try:
+        read = read_source(task.source(), modality)
+        return Reply() if read is None else pack_read(read, segment)
+    except InputRejected as error:
+        return Reply(rejected=(error.code, error.reason), leaving=_met(error, MemoryError))
+    except (OSError, ValueError):
+        return Reply(rejected=("unreadable", "The file cannot be read."), leaving=True)
+    except MemoryError:
+        return Reply(rejected=("too-large", "The file needs more memory than is allowed."), leaving=True)
+    except BaseException:  # noqa: BLE001 - a fault of a reader; a panic in Rust is no Exception
+        return Reply(rejected=("undecodable", "The file is damaged and cannot be read."), leaving=True)
+
+
+def _met(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None and not isinstance(error, kind):
+        error = error.__cause__
+    return error is not None
