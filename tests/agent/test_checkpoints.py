@@ -140,3 +140,18 @@ print(strict_serializer().loads_typed(strict_serializer().dumps_typed(box)) == b
     environment = {name: value for name, value in os.environ.items() if name != "LANGGRAPH_STRICT_MSGPACK"}
     said = subprocess.check_output([sys.executable, "-W", "ignore", "-c", code], text=True, env=environment)
     assert [line for line in said.splitlines() if line in ("True", "False")] == ["False", "True"]
+
+
+async def test_one_sessions_bad_row_is_not_anothers_loss(tmp_path: Path) -> None:
+    async with open_checkpoints(tmp_path / "c.sqlite") as saver:
+        graph = counting_graph(saver)
+        configs = [{"configurable": {"thread_id": name}} for name in ("good", "bad \ud800 name")]
+        done = await asyncio.wait_for(
+            asyncio.gather(
+                *(graph.ainvoke({"total": 0}, c, durability="sync") for c in configs),  # type: ignore[attr-defined]
+                return_exceptions=True,
+            ),
+            timeout=20,
+        )
+    assert done[0] == {"total": 3}
+    assert isinstance(done[1], UnicodeEncodeError)

@@ -423,3 +423,25 @@ async def test_no_fault_hangs_or_becomes_a_reply_or_costs_more_than_four_attempt
     assert all(isinstance(outcome, ModelError) for outcome in outcomes), outcomes
     assert all("\n" not in str(outcome) and len(str(outcome)) < 300 for outcome in outcomes)
     assert max(Counter(endpoint.bodies).values()) <= 4
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(text="I was sent Bearer canary-key-77."),
+        Reply(text=None, refusal="bad key Bearer canary-key-77"),
+        Reply(body=b'{"headers": {"authorization": "Bearer canary-key-77"}}'),
+    ],
+    ids=["text", "refusal", "no completion"],
+)
+async def test_a_server_that_echoes_the_key_does_not_spread_it(reply: Reply, stream: bool) -> None:
+    request = VLMRequest(messages=(Message("user", ("hello",)),), purpose="draft")
+    with ScriptedEndpoint(lambda _: reply) as endpoint:
+        vlm = EndpointVLM(endpoint.url, "m", api_key="canary-key-77", max_attempts=1, stream=stream)
+        try:
+            said = (await vlm(request)).text
+        except ModelError as error:
+            said = str(error)
+        await vlm.close()
+    assert "canary-key-77" not in said
