@@ -115,7 +115,7 @@ def headline(answer: Answer) -> str:
     """The outcome in a few words."""
     if answer.abstained:
         return "Abstained"
-    counts = Counter(statement.status for statement in answer.statements)
+    counts: Counter[str] = Counter(statement.status for statement in answer.statements)
     words = {"corrected": "corrected", "undetermined": "undetermined", "refuted": "refuted and left out"}
     return ", ".join(["Answered", *(f"{counts[status]} {said}" for status, said in words.items() if counts[status])])
 

@@ -31,7 +31,8 @@ def cluster_interval(hits: Sequence[bool], clusters: Sequence[str]) -> tuple[flo
         return (share, 0.0, edge) if share == 0 else (share, 1 - edge, 1.0)
     drawn = np.random.default_rng(_SEED).integers(0, len(names), (_DRAWS, len(names)))
     shares = good[drawn].sum(axis=1) / size[drawn].sum(axis=1)
-    return (share, *(float(q) for q in np.quantile(shares, [0.025, 0.975])))
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return (share, float(low), float(high))
 
 
 def spearman_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
@@ -45,7 +46,8 @@ def spearman_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, fl
     u, v = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     spread = np.sqrt((u**2).sum(axis=1) * (v**2).sum(axis=1))
     found = (u * v).sum(axis=1)[spread > 0] / spread[spread > 0]
-    return (rho, *(float(q) for q in np.quantile(found, [0.025, 0.975])))
+    low, high = np.quantile(found, [0.025, 0.975])
+    return (rho, float(low), float(high))
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +101,10 @@ def test_the_command_fits_and_draws(rows: list[Row], tmp_path: Path) -> None:
     assert (tmp_path / "plot.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_what_ships_is_used_for_its_own_segmenter_only() -> None:
-    assert load_calibration("another") is None
-    shipped = load_calibration("litemedsam")
-    assert shipped is None or (len(shipped.data_hash) == 64 and len(shipped.weights) == len(FEATURES) + 1)
-    assert shipped is None or json.loads(shipped.model_dump_json())["images"] > 50
+def test_what_ships_fits_the_thresholds_of_today_and_its_own_segmenter_only() -> None:
+    shipped = Calibration.model_validate_json((files("medloupe.agent") / "calibration.json").read_text("utf-8"))
+    assert shipped.thresholds == thresholds_hash(shipped.attributes), "thresholds changed: run make calibrate"
+    assert load_calibration(shipped.segmenter) == shipped
+    assert load_calibration("threshold") is None
+    assert len(shipped.data_hash) == 64 and len(shipped.weights) == len(FEATURES) + 1
+    assert list(shipped.probability) == sorted(shipped.probability)
