@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from medloupe.agent.confidence import Calibration
 from medloupe.agent.messages import PROMPTS
 from medloupe.prompts import prompt
 from medloupe.tools.verify import correct
@@ -96,17 +97,41 @@ def _why_nothing(statements: Sequence[Statement]) -> str:
     return f"nothing that was drafted could be supported ({refuted} of {len(statements)} refuted; {'; '.join(reasons)})"
 
 
-def confidence(statements: Sequence[Statement], verdicts: dict[str, Verdict]) -> tuple[float | None, str]:
-    """Share of the shown statements' claims that were supported, or corrected by a measurement. Not calibrated."""
+def confidence(
+    statements: Sequence[Statement],
+    claims: Sequence[Claim],
+    verdicts: dict[str, Verdict],
+    calibration: Calibration | None = None,
+) -> tuple[float | None, str]:
+    """How sure the answer is, and what that rests on; None where nothing was claimed.
+
+    With a calibration that covers every claim of what is said: the mean probability that one is right, a corrected
+    value counting as a supported one of the same outline. Else the share of claims that were supported, or corrected by
+    a measurement, and the words "not calibrated".
+    """
     shown = [s for s in statements if s.status in ("supported", "corrected", "undetermined")]
-    claims = [(s, verdicts[c]) for s in shown for c in s.claims]
-    if not claims or not any(s.status in ("supported", "corrected") for s in shown):
+    said = [(s, verdicts[c]) for s in shown for c in s.claims]
+    if not said or not any(s.status in ("supported", "corrected") for s in shown):
         return None, "nothing was claimed"
-    good = sum(v.verdict == "supported" or (v.verdict == "refuted" and s.status == "corrected") for s, v in claims)
-    basis = f"{good} of {len(claims)} claims supported; not calibrated"
-    if not any(v.independent for _, v in claims):
-        basis += "; each was checked by measuring again, by nothing independent of the describer"
-    return round(good / len(claims), 3), basis
+    alone = not any(v.independent for _, v in said)
+    again = "; each was checked by measuring again, by nothing independent of the describer" if alone else ""
+    named = {claim.id: claim.attribute for claim in claims}
+    right = [calibration.right(named[v.claim], _as_said(v)) if calibration else None for _, v in said]
+    sure = [p for p in right if p is not None]
+    if calibration and len(sure) == len(right):
+        basis = f"calibrated on {calibration.statements} statements about {calibration.images} labelled images"
+        return round(sum(sure) / len(sure), 3), basis + again
+    good = sum(v.verdict == "supported" or (v.verdict == "refuted" and s.status == "corrected") for s, v in said)
+    basis = f"{good} of {len(said)} claims supported; not calibrated"
+    return round(good / len(said), 3), basis + again
+
+
+def _as_said(verdict: Verdict) -> Verdict:
+    """A refuted claim is said with the measured value in its place: then it agrees with the measurement exactly."""
+    if verdict.verdict != "refuted":
+        return verdict
+    exact = {"ratio": 1.0} if "ratio" in verdict.numbers else {}
+    return verdict.model_copy(update={"verdict": "supported", "numbers": {**verdict.numbers, **exact}})
 
 
 def check_claims(claims: Sequence[Claim], verdicts: dict[str, Verdict]) -> tuple[CheckedClaim, ...]:

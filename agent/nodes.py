@@ -24,6 +24,7 @@ from medloupe.agent.budget import Spent
 from medloupe.agent.calls import BudgetReached, Emit
 from medloupe.agent.claims import claims_of
 from medloupe.agent.compose import compose, read_question
+from medloupe.agent.confidence import load_calibration
 from medloupe.agent.describe import Describer, DescribeScene, MeasuredDescriber, VLMDescriber
 from medloupe.agent.draft import DraftScene, draft_with_vlm
 from medloupe.agent.looks import Look, carry_out
@@ -333,18 +334,18 @@ class ReaderNodes:
         verdicts = {v.claim: v for v in state.get("verdicts", [])}
         refusal = "" if draft.answerable else draft.reason
         text, abstained = write_answer(state["statements"], refusal, checked=resources.verify)
-        sure, basis = confidence(state["statements"], verdicts) if resources.verify else (None, "nothing was checked")
-        study = resources.loupe(state["study_id"]).study
+        claims, loupe = state.get("claims", []), resources.loupe(state["study_id"])
+        sure, basis = confidence(state["statements"], claims, verdicts, load_calibration(loupe.outliner))
         spent = state["spent"].model_copy(update={"seconds": round(time.time() - state["started"], 3)})
         answer = Answer(
             run=state["session"], turn=state["turn"], question=state["question"], answer=text, abstained=abstained,
             confidence=None if abstained else sure, confidence_basis=basis,
             statements=tuple(state["statements"]),
-            study=study_summary(study, view_of(state["views"], state["overview"]).image),
+            study=study_summary(loupe.study, view_of(state["views"], state["overview"]).image),
             views=tuple(state["views"]), regions=tuple(state.get("regions", [])),
             observations=tuple(state.get("observations", [])),
             measurements=tuple(_latest(state.get("measurements", []))),
-            claims=check_claims([c for c in state.get("claims", []) if c.id in verdicts], verdicts),
+            claims=check_claims([c for c in claims if c.id in verdicts], verdicts),
             unparsed=tuple(state.get("unparsed", [])),
             budget={"caps": resources.budget.model_dump(), "spent": spent.model_dump()},
             models=resources.models(), prompts=prompt_hashes(), warnings=tuple(state.get("warnings", [])),

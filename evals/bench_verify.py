@@ -110,20 +110,18 @@ def missed_bars(rows: Sequence[Row]) -> list[str]:
     return missed
 
 
-def _fits(key: Sequence[str], wanted: Sequence[str | None]) -> bool:
-    return all(w is None or k == w for k, w in zip(key, wanted, strict=True))
-
-
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Lines: by data set, by attribute, by both, and the whole."""
     yield f"{'':<46}{'n':>5} {'false refuted':>22} {'false caught':>22} {'true refuted':>22} {'undetermined':>22}"
     names, attributes = (list(dict.fromkeys(values)) for values in zip(*_keys(rows), strict=True))
-    groups: list[tuple[str, str | None, str | None]] = [(name, name, None) for name in names]
-    groups += [(name, None, name) for name in attributes]
-    groups += [(f"{d} {a}", d, a) for d in names for a in attributes]
-    for name, dataset, attribute in [*groups, ("all", None, None)]:
-        wanted = (dataset, attribute)
-        chosen = [row for row, key in zip(rows, _keys(rows), strict=True) if _fits(key, wanted)]
+    groups: list[tuple[str | None, str | None]] = [(data, None) for data in names] + [
+        (None, attribute) for attribute in attributes
+    ]
+    groups += [(data, attribute) for data in names for attribute in attributes]
+    for data, attribute in [*groups, (None, None)]:
+        keys = zip(rows, _keys(rows), strict=True)
+        chosen = [row for row, (d, a) in keys if data in (None, d) and attribute in (None, a)]
+        name = " ".join(word for word in (data, attribute) if word) or "all"
         if chosen:
             cells = " ".join(f"{value:6.1%} ({low:5.1%}..{high:6.1%})" for value, low, high in rates(chosen))
             yield f"{name:<46}{len(chosen):>5} {cells}"

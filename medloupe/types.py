@@ -395,8 +395,10 @@ class Answer(Frozen):
     """The supported and corrected statements in order, undetermined ones marked; or why there is none."""
     abstained: bool
     confidence: float | None = None
-    """Share of the answer's claims that were supported; None when nothing was claimed. Not calibrated."""
+    """Mean probability that a claim of the answer is right, where a calibration covers them all; else the share that
+    was supported. None when nothing was claimed."""
     confidence_basis: str = ""
+    """Which of the two, and what it rests on; "not calibrated" where it is the share."""
     statements: tuple[Statement, ...] = ()
     study: dict[str, object] = {}
     """Counts, modality, size, spacing: what was looked at, without identifiers."""

@@ -112,7 +112,7 @@ def test_25_files_through_a_whole_question(
             study.unlink(missing_ok=True)
             study.symlink_to(path)  # the path that a person types is theirs; the file's own name is planted
             try:
-                codes.append(run_ask(settings, study, "How large is it?", as_json=True, say=said.append))
+                codes.append(run_ask(settings, study, "How large is it?", image=None, as_json=True, say=said.append))
             except MedloupeError as error:
                 codes.append(error.exit_code)
                 said.append("".join(traceback.format_exception(error)))
