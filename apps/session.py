@@ -217,7 +217,7 @@ class Session:
         if not study.exists():
             raise InputRejected("not-found", "There is no such file or folder.")
         self.run = new_run(self.settings.sessions)
-        _write_whole(self.home / _STUDY_NOTE, str(study.resolve()).encode("utf-8", "surrogateescape"))
+        _write_whole(self.home / _STUDY_NOTE, str(study.absolute()).encode("utf-8", "surrogateescape"))
 
     def _resume(self) -> None:
         if not _RUN.fullmatch(self.run):

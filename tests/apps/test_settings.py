@@ -170,3 +170,16 @@ def test_settings_are_frozen_and_their_box_conventions_are_the_profiles() -> Non
         settings.max_looks = 3  # type: ignore[misc]
     annotation = Settings.model_fields["box_convention"].annotation
     assert set(get_args(get_args(annotation)[0])) == set(get_args(BoxConvention))
+
+
+def test_a_resumed_session_does_not_read_its_studys_file(clean_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medloupe.apps.cli import _resumed_settings
+
+    home = clean_place.parent / "sessions" / "20261122-145301-ab12"
+    home.mkdir(parents=True)
+    monkeypatch.setenv("MEDLOUPE_SESSIONS", str(home.parent))
+    (clean_place / "medloupe.toml").write_text("max_looks = 2")
+    (home / "study").write_text(str(clean_place / "scan.dcm"))
+    assert _resumed_settings(home.name, {}).max_looks == Settings().max_looks
+    (home / "study").write_text(str(clean_place.parent / "elsewhere" / "scan.dcm"))
+    assert _resumed_settings(home.name, {}).max_looks == 2
