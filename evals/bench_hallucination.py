@@ -170,19 +170,18 @@ async def abstentions(
     found: dict[str, tuple[list[bool], list[str]]] = {}
     labelled = [s for s in subjects(data, most) if s.data in SETS]
 
-    async def take(kind: str, file: Path, questions: Sequence[str], modality: str | None) -> None:
+    async def take(file: Path, questions: dict[str, Sequence[str]], modality: str | None) -> None:
         resources = Resources(segmenter=segmenter)
-        for question in questions:
-            answer = await ask(file, question, resources, modality)
+        for kind, asked in questions.items():
             hits, clusters = found.setdefault(kind, ([], []))
-            hits.append(answer.abstained)
-            clusters.append(file.name)
+            for question in asked:
+                hits.append((await ask(file, question, resources, modality)).abstained)
+                clusters.append(file.name)
 
     for kind, file in _junk(folder):
-        await take(kind, file, JUNK_QUESTIONS, None)
+        await take(file, {kind: JUNK_QUESTIONS}, None)
     for subject in labelled:
-        await take("wrong organ", subject.file, WRONG_ORGANS, subject.modality)
-        await take("answerable", subject.file, FAIR_QUESTIONS, subject.modality)
+        await take(subject.file, {"wrong organ": WRONG_ORGANS, "answerable": FAIR_QUESTIONS}, subject.modality)
     return found
 
 
