@@ -99,9 +99,10 @@ class BareLoop:
         ]
         await self._send(prefix, [*chain, _text(prompt("draft").text)], response_format=_format("draft", DraftReply))
         shown = picture(views[0])
+        probe = [{"role": "system", "content": prompt("probe").text}]  # a probe stands alone: docs/adr/0003
         await asyncio.gather(
             *(
-                self._send(prefix, [shown, _text(f"nodule {word}?{after}")])
+                self._send(probe, [shown, _text(f"nodule {word}?{after}")])
                 for word in ("present", "absent")
                 for after in ("", " asked after its twin")
             )

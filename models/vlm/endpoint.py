@@ -168,7 +168,7 @@ class EndpointVLM:
                     timeout=timeout,
                     trust_env=False,
                     follow_redirects=False,
-                    limits=httpx2.Limits(max_connections=1024, max_keepalive_connections=1024),
+                    limits=httpx2.Limits(max_connections=1024, max_keepalive_connections=32),
                 ),
             )
             self._client.organization = self._client.project = None  # likewise OPENAI_ORG_ID and OPENAI_PROJECT_ID

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from medloupe.prompts import knowledge
@@ -17,6 +17,7 @@ DENIED = "not "
 """Begins a value that denies a word."""
 
 
+@lru_cache(maxsize=16384)
 def normalise(words: str) -> str:
     """Lower case, "-" and "_" as spaces, one space between words: how every spelling is compared."""
     return re.sub(r"[\s_\-‐‑]+", " ", words.casefold().replace("’", "'")).strip()

@@ -146,9 +146,15 @@ def _after_a_stop(sentence: str, place: int) -> bool:
     return before.endswith((",", ":")) or bool(re.search(r"(?:,|\w)\s+and$", before, re.IGNORECASE))
 
 
+@cache
+def function_words() -> frozenset[str]:
+    """Words that say nothing by themselves."""
+    return frozenset(normalise(w) for w in language("function_words"))
+
+
 def words(sentence: str, taken: Iterable[Span] = ()) -> list[str]:
     """The words outside the taken spans that are not function words: what a sentence says beyond its claims."""
-    busy, plain_words = list(taken), {normalise(w) for w in language("function_words")}
+    busy, plain_words = list(taken), function_words()
     return [
         m[0]
         for m in _WORD.finditer(sentence)

@@ -29,6 +29,7 @@ from medloupe.tools.verify._phrases import (
     clauses,
     cue,
     cues,
+    function_words,
     language,
     overlaps,
     pattern,
@@ -219,7 +220,7 @@ def _said_of(found: _Found, nouns: list[Phrase], sentence: str, subject: str) ->
 
     sentence: up to the end of the clause that `found` stands in; an adjective does not reach beyond it.
     """
-    little = {normalise(w) for w in language("function_words")}
+    little = function_words()
     for noun in (n for n in nouns if found.end <= n.start < len(sentence)):
         between = re.findall(r"[\w']+", sentence[found.end : noun.start])
         if len(between) <= _NEAR and not any(normalise(w) in little for w in between):
@@ -256,7 +257,7 @@ _AFTER_NOUN = re.compile(r"\s*[:=]\s*(?P<n>\d+)\s*[.,;]?$|\W+(?:\w+\s+)?(?P<m>\d
 def _counts(sentence: str, nouns: list[Phrase], taken: list[Span]) -> list[_Found]:
     """ "Three small nodules", "multiple cysts", "number of nuclei: 12"."""
     found = []
-    little = {normalise(w) for w in language("function_words")} - set(language("numbers"))
+    little = function_words() - set(language("numbers"))
     for noun in nouns:
         before = sentence[: noun.start]
         for back in range(_NEAR):
@@ -302,7 +303,7 @@ def _denied(
 ) -> tuple[list[_Found], list[Span]]:
     """Nouns that are said to be absent, with what narrows them ("calcified nodule", "nodule larger than 4 mm")."""
     found, swallowed = [], []
-    little = {normalise(w) for w in language("function_words")}
+    little = function_words()
     for noun in nouns:
         cue_ = scopes.denial_before(noun.start)
         if cue_ is None and not scopes.follows(scopes.denials_after, noun.start):
