@@ -19,6 +19,9 @@ Emit = Callable[[TraceEvent], None]
 class BudgetReached(ModelError):
     """A cap leaves no room for another call. A ModelError, so that it can never become a finding."""
 
+    sent = False
+    """The call had been sent, and ran into the cap on seconds."""
+
 
 class Calls:
     """The calls of one question.
@@ -59,7 +62,7 @@ class Calls:
         except BaseException as error:
             # A failed call is not remembered: asking again later is a new attempt, not a repeat.
             self._known.pop(key, None)
-            fault = BudgetReached(_cap(self._budget.seconds, "seconds")) if isinstance(error, TimeoutError) else error
+            fault = self._out_of_time() if isinstance(error, TimeoutError) else error
             if not isinstance(fault, Exception):
                 future.cancel()
                 raise
@@ -71,6 +74,11 @@ class Calls:
         self._tokens += reply.prompt_tokens + reply.completion_tokens
         emit(self._event(vlm, request, turn, reply, None, reply.latency_s))
         return reply, Spent(calls=1, tokens=reply.prompt_tokens + reply.completion_tokens)
+
+    def _out_of_time(self) -> BudgetReached:
+        error = BudgetReached(_cap(self._budget.seconds, "seconds"))
+        error.sent = True
+        return error
 
     def _seconds_left(self, request: VLMRequest) -> float | None:
         """How long the call may take; BudgetReached when a cap leaves no room.

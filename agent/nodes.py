@@ -61,6 +61,7 @@ class _Asker:
             reply, cost = await self._calls.ask(self._vlm, request, self._emit, self._turn)
         except BudgetReached as error:
             self.reached = str(error)
+            self.spent += Spent(calls=1, faults=1) if error.sent else Spent()
             raise
         except Exception:
             self.spent += Spent(calls=1, faults=1)

@@ -124,11 +124,6 @@ class ModelProfile:
         y0, y1 = (y * scale.y + scale.shift_y for y in (box.y0, box.y1))
         return (x0, y0, x1, y1) if self.order == "xyxy" else (y0, x0, y1, x1)
 
-    def write_box(self, box: BoundingBox, width: int, height: int) -> str:
-        """A box as the model writes it: "[120, 40, 380, 265]"; thousandths for "unit"."""
-        digits = 3 if self.convention == "unit" else None
-        return str([round(n, digits) for n in self.from_view_box(box, width, height)])
-
     def box_in(self, item: Mapping[str, object]) -> object | None:
         """What stands under the family's box key in a JSON object, or under another family's; None when nothing."""
         return next((item[key] for key in (*self.box_keys, *_ANY_BOX_KEY) if key in item), None)

@@ -446,6 +446,9 @@ async def test_a_call_under_way_is_stopped_by_the_seconds_cap(
     script.describe = [Reply(text=json.dumps({"text": "late"}), delay_s=4)]
     answer, _ = await ask(Resources(vlm=vlm, budget=Budget(seconds=1.5)), disc_ct)
     assert answer.observations[0].fault == "the cap of 1.5 seconds was reached"
+    spent = answer.budget["spent"]
+    assert isinstance(spent, dict)
+    assert spent["faults"] == 1  # it was sent, so it is counted
     assert "the cap of 1.5 seconds was reached" in answer.warnings
 
 
