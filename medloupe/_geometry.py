@@ -16,7 +16,7 @@ BoolArray = npt.NDArray[np.bool_]
 class Frozen(BaseModel):
     """Base of every type here: immutable, no unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class BoundingBox(Frozen):

@@ -47,7 +47,7 @@ class Image(Frozen):
     values: Literal["HU", "stored", "RGB"]
     """What a pixel means: Hounsfield units, modality-LUT output without a standard unit, or 8-bit colour."""
     digest: str
-    """sha-256 of the values: the key in the store. (rows, columns) int16/int32/float32, or (rows, columns, 3) uint8."""
+    """BLAKE3 of the values: the key in the store. (rows, columns) int16/int32/float32, or (rows, columns, 3) uint8."""
     inverted: bool = False
     """MONOCHROME1: low values are shown white."""
     padding: tuple[float, float] | None = None

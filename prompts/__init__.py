@@ -6,14 +6,14 @@ import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined, Template
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 __all__ = ["Prompt", "knowledge", "prompt"]
-
-_ENVIRONMENT = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - plain text for a model, not HTML
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,10 @@ class Prompt:
 @cache
 def _compiled(text: str) -> Template:
     """Compiling a template takes longer than anything else a request needs from us."""
-    return _ENVIRONMENT.from_string(text)
+    from jinja2 import Environment, StrictUndefined  # loaded late: what reads files needs knowledge only
+
+    plain = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - text for a model, not HTML
+    return plain.from_string(text)
 
 
 @cache

@@ -26,7 +26,7 @@ from medloupe.errors import InputRejected
 from medloupe.evals.hostile import BOMBS
 from medloupe.tools.imaging import MemoryStore, load_study
 from medloupe.tools.imaging.limits import DEFAULT, Limits
-from medloupe.tools.imaging.wire import BrokenWorkerError, Reply, split, unpack_read
+from medloupe.tools.imaging.wire import BrokenWorkerError, Hello, Replies, Reply, split, unpack_read
 from medloupe.tools.imaging.workers import close_pool
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -41,6 +41,13 @@ def workers() -> list[int]:
     """Process ids of the pool's workers: grandchildren of this process, below a server of medloupe's."""
     servers = [pid for pid in children(os.getpid()) if b"imaging._server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     return [worker for server in servers for worker in children(server)]
+
+
+def is_reading(worker: int, name: str) -> bool:
+    try:
+        return any(link.readlink().name == name for link in Path(f"/proc/{worker}/fd").iterdir())
+    except OSError:  # it ended, or closed one of them, meanwhile
+        return False
 
 
 @pytest.fixture
@@ -132,6 +139,23 @@ def test_a_worker_that_dies_takes_its_file_with_it_and_nothing_else(
     assert load_study(real("CT_small.dcm"), MemoryStore()).images
 
 
+def test_a_worker_that_dies_at_its_third_file_costs_that_file_only(
+    slow: Path, ct: Callable[..., Dataset], save: Callable[..., Path], fresh_pool: None
+) -> None:
+    for n in range(40):
+        save(ct(InstanceNumber=n), f"{n:02d}.dcm")
+    slow.rename(slow.with_name("02z.dcm"))
+    with ThreadPoolExecutor(1) as threads:
+        loading = threads.submit(load_study, slow.parent, MemoryStore(), limits=Limits(workers=1))
+        while not loading.done():  # killed over it twice: with its batch, then by itself
+            for worker in workers():
+                if is_reading(worker, "02z.dcm"):
+                    os.kill(worker, signal.SIGKILL)
+        study = loading.result(timeout=60)
+    assert len(study.images) == 40
+    assert "1 of 41 files left out: crashed." in study.warnings
+
+
 def test_an_idle_worker_that_died_costs_no_file(real: Callable[[str], Path]) -> None:
     load_study(real("CT_small.dcm"), MemoryStore())
     for worker in workers():
@@ -205,7 +229,7 @@ def message(body: bytes) -> bytearray:
 
 
 WRONG_FRAMES: list[dict[str, object]] = [{"dtype": "|O"}, {"offset": -1}, {"digest": "../../x"}, {"more": 1}]
-REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
+REPLIES: TypeAdapter[Replies | Hello] = TypeAdapter(Replies)
 FRAME = {
     "draft": {"modality": "CT", "width": 4, "height": 2, "values": "HU"},
     "dtype": "<i2", "offset": 0, "digest": "0" * 64, "kind": "DICOM", "file": 0, "study_uid": None, "series_uid": None,
@@ -213,11 +237,15 @@ FRAME = {
 }  # fmt: skip
 
 
+def batch(reply: object) -> bytes:
+    return json.dumps({"replies": [reply]}).encode()
+
+
 def said(**frame: object) -> Reply:
     read = {"notes": [], "marks": []}
-    reply = split(message(json.dumps({"read": read, "frames": [FRAME | frame]}).encode()), REPLY)
-    assert isinstance(reply, Reply)
-    return reply
+    replies = split(message(batch({"read": read, "frames": [FRAME | frame]})), REPLIES)
+    assert isinstance(replies, Replies)
+    return replies.replies[0]
 
 
 def test_a_frame_is_taken_from_where_it_lies() -> None:
@@ -237,21 +265,21 @@ def test_a_frame_that_does_not_lie_in_the_segment(frame: dict[str, object]) -> N
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"not json", b"[]", b'{"notes": 3}', b'{"rejected": ["a"]}', b'{"frames": [{}]}',
-        *(json.dumps({"frames": [FRAME | wrong]}).encode() for wrong in WRONG_FRAMES),
+        b"", b"not json", b"[]", b"{}", batch({"notes": 3}), batch({"rejected": ["a"]}), batch({"frames": [{}]}),
+        *(batch({"frames": [FRAME | wrong]}) for wrong in WRONG_FRAMES),
     ],
     ids=lambda body: body[:40].decode(),
 )  # fmt: skip
 def test_a_worker_that_says_what_it_must_not(body: bytes) -> None:
     with pytest.raises(BrokenWorkerError):
-        split(message(body), REPLY)
+        split(message(body), REPLIES)
 
 
 def test_a_message_that_is_not_whole_yet_is_waited_for() -> None:
-    whole = message(b"{}")
-    assert split(whole[:5], REPLY) is None
+    whole = message(b'{"replies": []}')
+    assert split(whole[:5], REPLIES) is None
     with pytest.raises(BrokenWorkerError):
-        split(bytearray(b"\xff\xff\xff\xff"), REPLY)
+        split(bytearray(b"\xff\xff\xff\xff"), REPLIES)
 
 
 def test_loads_in_threads_leave_no_thread_behind(real: Callable[[str], Path]) -> None:

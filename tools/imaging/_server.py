@@ -21,7 +21,7 @@ from medloupe.errors import InputRejected
 from medloupe.prompts import knowledge
 from medloupe.tools.imaging._sandbox import cap_memory, shut_network
 from medloupe.tools.imaging.reading import TALKATIVE, read_source
-from medloupe.tools.imaging.wire import Batch, Hello, Launch, Reply, Task, pack_read, receive, send
+from medloupe.tools.imaging.wire import Batch, Hello, Launch, Replies, Reply, Task, began, pack_read, receive, send
 
 __all__ = ["serve"]
 
@@ -37,12 +37,13 @@ def serve(descriptor: int) -> None:
         launch, theirs = Launch.model_validate_json(message[0]), message[1]
         if launch.end:
             _end(workers.pop(launch.worker, None))
-        elif theirs is not None:
+        else:
             workers[launch.worker] = pid = os.fork()
             if not pid:
                 channel.close()
-                _work(theirs, launch.memory_bytes)
-            os.close(theirs)
+                _work(*theirs, launch.memory_bytes)
+            for descriptor in theirs:
+                os.close(descriptor)
     for pid in workers.values():
         _end(pid)
 
@@ -64,37 +65,47 @@ def _end(pid: int | None) -> None:
         os.waitpid(pid, 0)
 
 
-def _work(descriptor: int, memory_bytes: int) -> None:
+def _work(descriptor: int, pipe: int, memory_bytes: int) -> None:
     """A worker's whole life; does not return."""
     with contextlib.suppress(BaseException):  # whatever it is, the other side sees the socket close
         cap_memory(memory_bytes)
         channel = socket.socket(fileno=descriptor)
         send(channel, Hello())
         while (message := receive(channel)) is not None:
-            batch, segment = Batch.model_validate_json(message[0]), message[1]
-            assert segment is not None
-            for task in batch.tasks:
-                reply = _answer(task, batch.modality, segment)
-                send(channel, reply)
-                if reply.leaving:
-                    os._exit(0)
+            batch, (segment,) = Batch.model_validate_json(message[0]), message[1]
+            replies = _replies(batch, segment, pipe)
             os.close(segment)
+            send(channel, replies)
+            if replies.leaving:
+                break
     os._exit(0)
 
 
-def _answer(task: Task, modality: str | None, segment: int) -> Reply:
-    """What reading one file gave. After anything but a plain rejection the worker is not used again."""
+def _replies(batch: Batch, segment: int, pipe: int) -> Replies:
+    """What the files of a batch gave, up to one after which the worker is not used again."""
+    replies: list[Reply] = []
+    for task in batch.tasks:
+        began(pipe)
+        reply, leaving = _answer(task, batch.modality, segment)
+        replies.append(reply)
+        if leaving:
+            return Replies(replies=tuple(replies), leaving=True)
+    return Replies.model_construct(replies=tuple(replies))
+
+
+def _answer(task: Task, modality: str | None, segment: int) -> tuple[Reply, bool]:
+    """What reading one file gave, and whether the worker is to end: after anything but a plain rejection."""
     try:
         read = read_source(task.source(), modality)
-        return Reply() if read is None else pack_read(read, segment)
+        return (Reply() if read is None else pack_read(read, segment)), False
     except InputRejected as error:
-        return Reply(rejected=(error.code, error.reason), leaving=_met(error, MemoryError))
+        return Reply(rejected=(error.code, error.reason)), _met(error, MemoryError)
     except (OSError, ValueError):
-        return Reply(rejected=("unreadable", "The file cannot be read."), leaving=True)
+        return Reply(rejected=("unreadable", "The file cannot be read.")), True
     except MemoryError:
-        return Reply(rejected=("too-large", "The file needs more memory than is allowed."), leaving=True)
+        return Reply(rejected=("too-large", "The file needs more memory than is allowed.")), True
     except BaseException:  # noqa: BLE001 - a fault of a reader; a panic in Rust is no Exception
-        return Reply(rejected=("undecodable", "The file is damaged and cannot be read."), leaving=True)
+        return Reply(rejected=("undecodable", "The file is damaged and cannot be read.")), True
 
 
 def _met(error: BaseException | None, kind: type[BaseException]) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 from pydicom.uid import (
@@ -21,7 +23,14 @@ from medloupe.prompts import knowledge
 from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES, Draft, Frame, Values, check_size, compact, rescaled
 from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing, stack_key
 from medloupe.tools.imaging.marks import Mark, read_rtstruct, read_seg, read_sr
-from medloupe.tools.imaging.pixels import PIXEL_TAGS, check_length, decoded, syntax_name
+from medloupe.tools.imaging.pixels import (
+    LITTLE_ENDIAN,
+    PIXEL_TAGS,
+    check_length,
+    decoded,
+    plain_pixels,
+    syntax_name,
+)
 from medloupe.tools.imaging.plausible import warn_of_header
 from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, stated, uid, whole
 from medloupe.tools.imaging.window import full_range, voi_windows, window_for
@@ -32,6 +41,8 @@ __all__ = ["read_dicom"]
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _MARKS = {"SEG": read_seg, "RTSTRUCT": read_rtstruct, "SR": read_sr}
+_DEFERRED = 4096
+"""Bytes of a value beyond which it is left in the file until it is asked for."""
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _FRONTAL = {"CR", "DX", "RG", "RF"}
 
@@ -63,44 +74,57 @@ def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn) -> tuple[lis
 def _read(file: BinaryIO, warn: Warn) -> Any:
     preamble = file.read(132)
     has_preamble = preamble[128:] == b"DICM"
-    file.seek(0)
     if not has_preamble:
         warn("The file has no DICOM preamble.")
     elif any(preamble[:128]):
         warn("The file's preamble is not empty; it was not looked at.")
-    if has_preamble:
-        _check_inflated(file)
-    ds = pydicom.dcmread(file, force=not has_preamble)
+    ds = _dataset(file, has_preamble)
     if not len(ds):
         raise InputRejected("truncated", "The DICOM file ends early and cannot be read whole.")
-    if any(_is_cut(element) for element in ds.values()):
+    size = file.seek(0, os.SEEK_END)
+    if any(_is_cut(element, size) for element in ds.values()):
         raise InputRejected("truncated", "The DICOM file ends in the middle of an element.")
     _name_transfer_syntax(ds, warn)
     return ds
 
 
+def _dataset(file: BinaryIO, has_preamble: bool) -> Any:
+    """The file's elements, unconverted. Of plain files long values are left where they are: no pixel is copied."""
+    if has_preamble:
+        meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+        syntax = meta.get("TransferSyntaxUID")
+        if syntax in LITTLE_ENDIAN:
+            implicit = syntax == ImplicitVRLittleEndian
+            elements = read_dataset(file, implicit, True, defer_size=_DEFERRED)
+            ds = FileDataset(file, elements, None, FileMetaDataset(meta), implicit)
+            ds.set_original_encoding(implicit, True, elements._character_set)
+            ds.buffer = file  # where deferred values are; pydicom would open the path again
+            return ds
+        if syntax == DeflatedExplicitVRLittleEndian:
+            _check_inflated(file)
+    file.seek(0)
+    return pydicom.dcmread(file, force=not has_preamble)
+
+
 def _check_inflated(file: BinaryIO) -> None:
     """Inflate a deflated data set piecewise and stop at the limit; pydicom would inflate it whole."""
-    file.seek(132)
-    meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
-    syntax = meta.get("TransferSyntaxUID")
-    if syntax == DeflatedExplicitVRLittleEndian:
-        inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while not inflater.eof:
-            chunk = inflater.unconsumed_tail or file.read(2**16)
-            inflated = len(inflater.decompress(chunk, 2**20))
-            total += inflated
-            if total > MAX_INFLATED_BYTES:
-                raise InputRejected("too-large", "The deflated data set inflates beyond what is allowed.")
-            if not chunk and not inflated:
-                raise InputRejected("truncated", "The deflated data set ends early.")
-    file.seek(0)
+    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    while not inflater.eof:
+        chunk = inflater.unconsumed_tail or file.read(2**16)
+        inflated = len(inflater.decompress(chunk, 2**20))
+        total += inflated
+        if total > MAX_INFLATED_BYTES:
+            raise InputRejected("too-large", "The deflated data set inflates beyond what is allowed.")
+        if not chunk and not inflated:
+            raise InputRejected("truncated", "The deflated data set ends early.")
 
 
-def _is_cut(element: Any) -> bool:
-    """pydicom hands out short values without a word."""
+def _is_cut(element: Any, size: int) -> bool:
+    """pydicom hands out short values without a word, and defers without looking where the file of `size` bytes ends."""
     length = getattr(element, "length", None)  # raw elements only: those already converted were whole
-    return bool(length and length != 0xFFFFFFFF and element.value is not None and len(element.value) < length)
+    if not length or length == 0xFFFFFFFF:
+        return False
+    return element.value_tell + length > size if element.value is None else len(element.value) < length
 
 
 def _name_transfer_syntax(ds: Any, warn: Warn) -> None:
@@ -172,8 +196,10 @@ def _frames(ds: Any, frames: int, modality: str | None, warn: Warn) -> list[Fram
         warn(f"Modality {modality} was set by hand; the file says {told}.")
     if code(ds, "BurnedInAnnotation", ("YES",)):
         warn("The file says that text is burned into its pixels.")
-    warn_of_header(ds, warn)
-    made = [_frame(ds, n, frames, a, modality or told or "OT", warn) for n, a in enumerate(decoded(ds))]
+    plain = plain_pixels(ds)
+    warn_of_header(ds, warn, in_range=plain is not None)
+    arrays = decoded(ds) if plain is None else plain
+    made = [_frame(ds, n, frames, a, modality or told or "OT", warn) for n, a in enumerate(arrays)]
     if len(made) < frames:
         raise InputRejected("truncated", "Fewer frames could be decoded than the header declares.")
     return made

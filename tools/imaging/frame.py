@@ -80,13 +80,21 @@ def rescaled(values: Values, slope: float, intercept: float) -> Values:
     """slope x values + intercept, as `compact` gives it; in whole numbers, and so four times as fast, where all are."""
     if values.dtype.kind not in "iu" or slope != int(slope) or intercept != int(intercept):
         return compact(values.astype(np.float64) * slope + intercept)
-    ends = [int(end) * int(slope) + int(intercept) for end in (values.min(), values.max())]
+    kind = _whole_type((values.min(), values.max()), slope, intercept)
+    if kind is None:
+        return compact(values.astype(np.float64) * slope + intercept)
+    # What overflows on the way wraps round and comes back: these are integers modulo 2^16 or 2^32.
+    scaled: Values = values.astype(kind)
+    if slope != 1:
+        np.multiply(scaled, np.int64(slope).astype(kind), out=scaled)
+    np.add(scaled, np.int64(intercept).astype(kind), out=scaled)
+    return scaled
+
+
+def _whole_type(ends: tuple[Any, Any], slope: float, intercept: float) -> type[np.signedinteger[Any]] | None:
+    """The smaller of int16 and int32 that holds the rescaled ends; None when neither does."""
+    scaled = [int(end) * int(slope) + int(intercept) for end in ends]
     for kind in (np.int16, np.int32):
-        if np.iinfo(kind).min <= min(ends) and max(ends) <= np.iinfo(kind).max:
-            # What overflows on the way wraps round and comes back: these are integers modulo 2^16 or 2^32.
-            scaled: Values = values.astype(kind)
-            if slope != 1:
-                np.multiply(scaled, np.int64(slope).astype(kind), out=scaled)
-            np.add(scaled, np.int64(intercept).astype(kind), out=scaled)
-            return scaled
-    return compact(values.astype(np.float64) * slope + intercept)
+        if np.iinfo(kind).min <= min(scaled) and max(scaled) <= np.iinfo(kind).max:
+            return kind
+    return None

@@ -1,24 +1,35 @@
-"""Pixel data to arrays, one frame at a time: pydicom's decoders, our JPEG plugin, and packed single bits."""
+"""Pixel data to arrays, one frame at a time: pydicom's decoders, our JPEG plugin, and packed single bits.
+
+Plain grey pixels (little-endian, whole bytes, all within BitsStored) need no decoder: they are used where they lie.
+"""
 
 from __future__ import annotations
 
+import math
+import mmap
 import zlib
 from collections.abc import Iterator
+from io import UnsupportedOperation
 from typing import Any
 
 import numpy as np
 from pydicom.encaps import generate_frames, parse_fragments
 from pydicom.pixels import get_decoder, iter_pixels
-from pydicom.pixels.utils import get_expected_length
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from medloupe.errors import InputRejected
 from medloupe.tools.imaging import jpeg
 from medloupe.tools.imaging.frame import Values
+from medloupe.tools.imaging.tags import code, whole
 
-__all__ = ["PIXEL_TAGS", "check_length", "decoded", "syntax_name"]
+__all__ = [
+    "LITTLE_ENDIAN", "PIXEL_TAGS", "check_length", "decoded", "expected_bytes", "pixel_bytes", "plain_pixels",
+    "stored_range", "syntax_name",
+]  # fmt: skip
 
 PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+LITTLE_ENDIAN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+"""Transfer syntaxes whose pixels lie in the file as they are."""
 _DEFLATED_FRAMES = UID("1.2.840.10008.1.2.8.1")
 """Deflated Image Frame Compression (DICOM 2024c); pydicom 3.0 does not know it."""
 
@@ -26,17 +37,36 @@ _DEFLATED_FRAMES = UID("1.2.840.10008.1.2.8.1")
 def check_length(ds: Any, frames: int) -> None:
     """InputRejected when the pixel data is shorter than its header needs, or nothing here decodes it."""
     syntax, tag = ds.file_meta.TransferSyntaxUID, next(t for t in PIXEL_TAGS if t in ds)
-    data = ds[tag].value
+    data = pixel_bytes(ds, tag)
     if not data:
         raise InputRejected("truncated", "The pixel data is empty.")
     if not _is_encapsulated(syntax):
-        if len(data) < get_expected_length(ds):
+        if len(data) < expected_bytes(ds, frames):
             raise InputRejected("truncated", "The pixel data is shorter than rows, columns and frames need.")
         return
     if not _can_decode(syntax, ds):
         raise InputRejected("unsupported", f"{syntax_name(syntax)}: no decoder for these pixels is installed.")
-    if parse_fragments(data)[0] < frames:
+    if parse_fragments(bytes(data))[0] < frames:
         raise InputRejected("truncated", "The pixel data holds fewer frames than the header declares.")
+
+
+def expected_bytes(ds: Any, frames: int) -> int:
+    """How long uncompressed pixel data must be, without padding (PS3.5 8.1.1, PS3.3 C.7.6.3.1.2 for YBR_FULL_422)."""
+    shape = (frames, whole(ds, "Rows") or 0, whole(ds, "Columns") or 0, whole(ds, "SamplesPerPixel") or 1)
+    length = (math.prod(shape) * (whole(ds, "BitsAllocated") or 0) + 7) // 8
+    return length // 3 * 2 if code(ds, "PhotometricInterpretation", ("YBR_FULL_422",)) else length
+
+
+def pixel_bytes(ds: Any, tag: str) -> memoryview:
+    """The pixel data as the file holds it; not copied where reading was deferred."""
+    element = ds.get_item(tag, keep_deferred=True)
+    if element.value is not None:
+        return memoryview(element.value)
+    try:
+        file = memoryview(mmap.mmap(ds.buffer.fileno(), 0, access=mmap.ACCESS_READ))
+    except UnsupportedOperation:  # in memory: what a ZIP or gzip held
+        file = ds.buffer.getbuffer()
+    return file[element.value_tell : element.value_tell + element.length]
 
 
 def _is_encapsulated(syntax: UID) -> bool:
@@ -72,6 +102,29 @@ def decoded(ds: Any) -> Iterator[Values]:
         raise InputRejected(
             "undecodable", f"The pixels ({syntax_name(syntax)}) are damaged or beyond the decoders here."
         ) from error
+
+
+def plain_pixels(ds: Any) -> Values | None:
+    """Pixels that need no decoder, (frames, rows, columns) in the file's own memory; None when they do.
+
+    Where a value lies beyond BitsStored pydicom decides what becomes of the other bits.
+    """
+    allocated, bits, sign = whole(ds, "BitsAllocated"), whole(ds, "BitsStored"), whole(ds, "PixelRepresentation")
+    grey = code(ds, "PhotometricInterpretation", ("MONOCHROME1", "MONOCHROME2"))
+    there = "PixelData" in ds and ds.file_meta.TransferSyntaxUID in LITTLE_ENDIAN
+    if not there or not grey or not bits or allocated not in (8, 16, 32) or sign not in (0, 1):
+        return None
+    shape = whole(ds, "NumberOfFrames") or 1, whole(ds, "Rows") or 0, whole(ds, "Columns") or 0
+    values: Values = np.frombuffer(pixel_bytes(ds, "PixelData"), f"<{'ui'[sign]}{allocated // 8}", math.prod(shape))
+    low, high = stored_range(bits, signed=sign == 1)
+    if bits < allocated and (values.min() < low or values.max() > high):
+        return None
+    return values.reshape(shape)
+
+
+def stored_range(bits: int, *, signed: bool) -> tuple[int, int]:
+    """The lowest and highest value that BitsStored and PixelRepresentation allow."""
+    return (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
 
 
 # --- single bits, packed and then compressed: pydicom's decoders expect whole bytes -----------------------------------

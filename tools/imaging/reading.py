@@ -44,6 +44,7 @@ _HEAD_BYTES = 352
 """Enough to tell every kind apart: NIfTI-1 has its magic at 344."""
 TALKATIVE = ("pydicom", "PIL", "highdicom", "nibabel.global", "tifffile")
 """Loggers of libraries that quote tag values."""
+_LOGGERS = [logging.getLogger(name) for name in TALKATIVE]
 _QUIET = threading.Lock()
 """Warning filters and log levels belong to the process: two loads at once would restore each other's."""
 
@@ -166,16 +167,15 @@ def _gunzip(file: BinaryIO) -> bytes:
 @contextmanager
 def _quiet() -> Iterator[list[warnings.WarningMessage]]:
     """Libraries' warnings collected and their logs silenced: both quote tag values."""
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
     with _QUIET, warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        levels = [logger.level for logger in loggers]
+        levels = [logger.level for logger in _LOGGERS]
         try:
-            for logger in loggers:
+            for logger in _LOGGERS:
                 _set_level(logger, logging.CRITICAL + 1)
             yield heard
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
+            for logger, level in zip(_LOGGERS, levels, strict=True):
                 _set_level(logger, level)
 
 

@@ -7,46 +7,101 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterable
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
+from pydicom.tag import BaseTag
 
 __all__ = ["BadValueError", "code", "functional", "item", "items", "letters", "numbers", "stated", "uid", "whole"]
 
 _UID = re.compile(r"[0-9.]{1,64}")
+_PLAIN = {"CS", "DS", "FD", "FL", "IS", "SL", "SS", "UI", "UL", "US"}
+"""Value representations whose meaning hangs on nothing but their own bytes."""
+_KEPT_BYTES = 1024
+"""Longer values are converted anew each time."""
 
 
 class BadValueError(ValueError):
     """A tag is there and cannot be read as what it should be; carries the keyword only."""
 
 
-def _value(ds: Any, keyword: str) -> Any:
-    """The value of a tag, None when absent or empty; BadValueError when pydicom cannot convert it."""
-    tag = tag_for_keyword(keyword)
+class _Held(NamedTuple):
+    """What an element holds."""
+
+    value: Any
+    numbers: tuple[float, ...] | None = None
+    """Worked out already, where it holds any."""
+    warned: tuple[str, ...] = ()
+    """What pydicom warned of as it converted it."""
+
+
+def _held(ds: Any, keyword: str) -> _Held | None:
+    """What a tag holds, None when absent or empty; BadValueError when pydicom cannot convert it.
+
+    The slices of a series repeat most of their header, so what was converted once is kept.
+    """
+    tag = _tag(keyword)
     if tag not in ds.keys():  # noqa: SIM118 - ten times as fast as `in ds`, and most of what is asked is absent
         return None
     try:
+        raw = ds.get_item(tag, keep_deferred=True)
+        if isinstance(raw, RawDataElement) and raw.value is not None and len(raw.value) <= _KEPT_BYTES:
+            vr = raw.VR or dictionary_VR(tag)
+            if vr in _PLAIN:
+                held = _converted(tag, vr, raw.value, raw.is_implicit_VR, raw.is_little_endian)
+                for message in held.warned:
+                    warnings.warn(message, UserWarning, stacklevel=1)
+                return None if _is_empty(held.value) else held
         value = ds[tag].value
     except Exception as error:  # pydicom converts lazily and may raise anything on a bad value
         raise BadValueError(keyword) from error
-    return None if value is None or value == "" or (hasattr(value, "__len__") and len(value) == 0) else value
+    return None if _is_empty(value) else _Held(value)
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return BaseTag(tag_for_keyword(keyword) or 0)
+
+
+@lru_cache(maxsize=4096)
+def _converted(tag: BaseTag, vr: str, data: bytes, implicit: bool, little_endian: bool) -> _Held:
+    raw = RawDataElement(tag, vr, len(data), data, 0, implicit, little_endian)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        value = convert_raw_data_element(raw).value
+    return _Held(value, _numbers_of(value), tuple(str(warning.message) for warning in heard))
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or (hasattr(value, "__len__") and len(value) == 0)
+
+
+def _numbers_of(value: Any) -> tuple[float, ...] | None:
+    """Finite floats, one or more; None for anything else."""
+    try:
+        several = hasattr(value, "__len__") and not isinstance(value, str)
+        listed = tuple(float(v) for v in value) if several else (float(value),)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return listed if all(map(math.isfinite, listed)) else None
+
+
+def _value(ds: Any, keyword: str) -> Any:
+    held = _held(ds, keyword)
+    return None if held is None else held.value
 
 
 def numbers(ds: Any, keyword: str, count: int | None = None) -> tuple[float, ...] | None:
     """A numeric tag as finite floats; None when absent. BadValueError when malformed, infinite or another count."""
-    value = _value(ds, keyword)
-    if value is None:
+    held = _held(ds, keyword)
+    if held is None:
         return None
-    try:
-        listed = (
-            tuple(float(v) for v in value)
-            if hasattr(value, "__len__") and not isinstance(value, str)
-            else (float(value),)
-        )
-    except (TypeError, ValueError, OverflowError) as error:
-        raise BadValueError(keyword) from error
-    if not all(map(math.isfinite, listed)) or (count is not None and len(listed) != count):
+    listed = held.numbers or _numbers_of(held.value)
+    if listed is None or (count is not None and len(listed) != count):
         raise BadValueError(keyword)
     return listed
 

@@ -6,11 +6,13 @@ against these types, and a worker that says anything else counts as crashed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
@@ -24,11 +26,12 @@ from medloupe.tools.imaging.store import digest_of
 from medloupe.types import Frozen
 
 __all__ = [
-    "Batch", "BrokenWorkerError", "Hello", "Launch", "Reply", "Task", "pack_read", "receive", "send", "split",
-    "unpack_read",
+    "Batch", "BrokenWorkerError", "Hello", "Launch", "Replies", "Reply", "Task", "began", "pack_read", "receive",
+    "send", "split", "starts", "unpack_read",
 ]  # fmt: skip
 
 _LENGTH = struct.Struct("!I")
+_STARTED = struct.Struct("!d")
 _MAX_MESSAGE = 2**28
 _Text = Annotated[str, Field(max_length=1000)]
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -39,7 +42,7 @@ class BrokenWorkerError(Exception):
 
 
 class Launch(Frozen):
-    """To the server: make a worker of this number, or end it."""
+    """To the server: make a worker of this number, or end it. A new one's socket and progress pipe come with it."""
 
     worker: int
     memory_bytes: int = 0
@@ -109,15 +112,21 @@ else:
 
 
 class Reply(Frozen):
-    """From a worker, one a file."""
+    """What one file gave."""
 
     read: _ReadFacts | None = None
     """None when the file is of no kind that is read, or was rejected."""
     frames: tuple[_FrameFacts, ...] = ()
     rejected: tuple[_Text, _Text] | None = None
     """Code and reason of an InputRejected."""
+
+
+class Replies(Frozen):
+    """From a worker, one a batch: its files' in order, all of them unless it leaves."""
+
+    replies: tuple[Reply, ...]
     leaving: bool = False
-    """The worker ends after this one: what it met may have damaged it."""
+    """The worker ends after the last one: what it met may have damaged it."""
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------
@@ -163,22 +172,39 @@ def _others(thing: object, facts: Any) -> dict[str, Any]:
     return {name: getattr(thing, name) for name in facts.model_fields if name not in left_out}
 
 
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+def began(pipe: int) -> None:
+    """Note, for a caller who may have to ask, that a worker begins with the next file."""
+    os.write(pipe, _STARTED.pack(time.monotonic()))
+
+
+def starts(pipe: int) -> list[float]:
+    """When a worker began with each file since this was last asked, by the monotonic clock; not waited for."""
+    with contextlib.suppress(BlockingIOError):
+        said = os.read(pipe, 2**16)
+        whole = len(said) - len(said) % _STARTED.size
+        return [min(at, time.monotonic()) for (at,) in _STARTED.iter_unpack(said[:whole])]
+    return []
+
+
 # --- messages -------------------------------------------------------------------------------------------------------
 
 
-def send(channel: socket.socket, message: Frozen, descriptor: int | None = None) -> None:
-    """Send one message, and an open file with it."""
+def send(channel: socket.socket, message: Frozen, *descriptors: int) -> None:
+    """Send one message, and open files with it."""
     body = message.model_dump_json().encode()
     data = _LENGTH.pack(len(body)) + body
-    if descriptor is not None:
-        sent = socket.send_fds(channel, [data], [descriptor])
+    if descriptors:
+        sent = socket.send_fds(channel, [data], list(descriptors))
         data = data[sent:]
     channel.sendall(data)
 
 
-def receive(channel: socket.socket) -> tuple[bytes, int | None] | None:
-    """The next message and the open file that came with it (trusted senders only); None at the end."""
-    data, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
+def receive(channel: socket.socket) -> tuple[bytes, list[int]] | None:
+    """The next message and the open files that came with it (trusted senders only); None at the end."""
+    data, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 2)
     if not data:
         return None
     while len(data) < _LENGTH.size:
@@ -186,14 +212,14 @@ def receive(channel: socket.socket) -> tuple[bytes, int | None] | None:
     body = bytearray()
     while len(body) < _LENGTH.unpack(data)[0]:
         body += channel.recv(min(2**20, _LENGTH.unpack(data)[0] - len(body))) or _ended()
-    return bytes(body), descriptors[0] if descriptors else None
+    return bytes(body), descriptors
 
 
 def _ended() -> bytes:
     raise EOFError
 
 
-def split(buffer: bytearray, kind: TypeAdapter[Reply | Hello]) -> Reply | Hello | None:
+def split(buffer: bytearray, kind: TypeAdapter[Replies | Hello]) -> Replies | Hello | None:
     """Take the first whole message off what a worker has sent so far; None while there is none."""
     if len(buffer) < _LENGTH.size:
         return None

@@ -35,11 +35,13 @@ from medloupe.tools.imaging.wire import (
     BrokenWorkerError,
     Hello,
     Launch,
+    Replies,
     Reply,
     Task,
     receive,
     send,
     split,
+    starts,
     unpack_read,
 )
 
@@ -52,10 +54,9 @@ _START_SECONDS = 60.0
 """For the server to import the readers, and for a worker to be forked."""
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _SERVER = (
-    "import sys; sys.path[:] = sys.argv[2:]; sys.modules.update(dict.fromkeys(('requests', 'ssl'))); "
+    "import sys; sys.path[:] = sys.argv[2:]; from medloupe.tools.imaging._startup import leave_out; leave_out(); "
     "from medloupe.tools.imaging._server import serve; serve(int(sys.argv[1]))"
 )
-"""pydicom imports a downloader, a third of the time to start, which has no use where there is no network."""
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME",
          "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")  # fmt: skip
 """Of the environment: what an interpreter needs to start, and so no keys."""
@@ -64,8 +65,8 @@ _TUNED = {
     "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "67108864", "MALLOC_TRIM_THRESHOLD_": "67108864",
 }  # fmt: skip
 """One thread; and frames that follow each other reuse memory instead of asking the kernel for new pages."""
-_REPLY: TypeAdapter[Reply | Hello] = TypeAdapter(Reply)
-_HELLO: TypeAdapter[Reply | Hello] = TypeAdapter(Hello)
+_REPLIES: TypeAdapter[Replies | Hello] = TypeAdapter(Replies)
+_HELLO: TypeAdapter[Replies | Hello] = TypeAdapter(Hello)
 
 
 class Outcome(NamedTuple):
@@ -94,18 +95,34 @@ def read_all(sources: Sequence[Source], modality: str | None, limits: Limits) ->
 class _Worker:
     """One process, as the caller sees it."""
 
-    def __init__(self, number: int, channel: socket.socket, memory_bytes: int) -> None:
+    def __init__(self, number: int, channel: socket.socket, progress: int, memory_bytes: int) -> None:
         self.number = number
         self.channel = channel
+        self.progress = progress
+        """Read end of a pipe that tells, when asked, which of its files it is at."""
         self.memory_bytes = memory_bytes
         self.heard = bytearray()
         self.ready = False
         self.fresh = True
-        """Has answered for no file yet."""
-        self.pending: deque[int] = deque()
-        """Places of the files it has still to read; the first is the one that it is at."""
+        """Has answered for no batch yet."""
+        self.pending: list[int] = []
+        """Places of the files of its batch."""
+        self.at = -1
+        """Which of them it is at, as far as was asked."""
         self.deadline = time.monotonic() + _START_SECONDS
         self.segment: _Segment | None = None
+
+    def look(self, seconds: float) -> None:
+        """Find out which file it is at, and when that one has taken too long."""
+        begun = starts(self.progress)
+        if begun:
+            self.at = min(self.at + len(begun), len(self.pending) - 1)
+            self.deadline = begun[-1] + seconds
+
+    def close(self) -> None:
+        """Let go of it; the process ends when it sees that."""
+        self.channel.close()
+        os.close(self.progress)
 
 
 class _Pool:
@@ -188,7 +205,7 @@ class _Pool:
         """End every process."""
         with self._changed:
             for worker in self._idle:
-                worker.channel.close()
+                worker.close()
             self._channel.close()
             try:
                 self._process.wait(5)
@@ -199,18 +216,21 @@ class _Pool:
     def _launch(self, memory_bytes: int) -> _Worker:
         number = next(self._numbers)
         ours, theirs = socket.socketpair()
+        progress, noted = os.pipe()
+        os.set_blocking(progress, False)
         with theirs:
-            self._tell(Launch(worker=number, memory_bytes=memory_bytes), theirs.fileno())
+            self._tell(Launch(worker=number, memory_bytes=memory_bytes), theirs.fileno(), noted)
+        os.close(noted)
         ours.setblocking(False)
-        return _Worker(number, ours, memory_bytes)
+        return _Worker(number, ours, progress, memory_bytes)
 
     def _end(self, worker: _Worker) -> None:
-        worker.channel.close()
+        worker.close()
         self._tell(Launch(worker=worker.number, end=True))
 
-    def _tell(self, launch: Launch, descriptor: int | None = None) -> None:
+    def _tell(self, launch: Launch, *descriptors: int) -> None:
         try:
-            send(self._channel, launch, descriptor)
+            send(self._channel, launch, *descriptors)
         except OSError:  # the server is gone, and its workers with it: whoever waits for one sees its socket close
             self._process.kill()
 
@@ -297,8 +317,7 @@ class _Load:
             for key, _ in self._selector.select(max(0.0, waited)):
                 self._hear(key.data)
             for worker in list(self._workers):
-                if worker.pending and time.monotonic() > worker.deadline:
-                    self._lost(worker, InputRejected("time-limit", "Reading the file takes longer than is allowed."))
+                self._check_clock(worker)
         for worker in self._workers:
             self._seal(worker)
         return [outcome or Outcome() for outcome in self._outcomes]
@@ -315,6 +334,12 @@ class _Load:
         self._selector.register(worker.channel, selectors.EVENT_READ, worker)
         self._next(worker)
 
+    def _check_clock(self, worker: _Worker) -> None:
+        if worker.pending and time.monotonic() > worker.deadline:
+            worker.look(self._limits.seconds)
+            if time.monotonic() > worker.deadline:
+                self._lost(worker, InputRejected("time-limit", "Reading the file takes longer than is allowed."))
+
     def _next(self, worker: _Worker) -> None:
         """Give it a batch, if there is one left."""
         if not self._batches:
@@ -324,7 +349,7 @@ class _Load:
         if worker.segment is None:
             worker.segment = _Segment()
             self._segments.append(worker.segment)
-        worker.pending = self._batches.popleft()
+        worker.pending, worker.at = self._batches.popleft(), -1
         tasks = tuple(Task.of(self._sources[place]) for place in worker.pending)
         worker.deadline = time.monotonic() + (self._limits.seconds if worker.ready else _START_SECONDS)
         try:
@@ -339,47 +364,59 @@ class _Load:
             if not heard:
                 raise BrokenWorkerError
             worker.heard += heard
-            while (said := split(worker.heard, _REPLY if worker.ready else _HELLO)) is not None:
-                worker.deadline = time.monotonic() + self._limits.seconds
+            while (said := split(worker.heard, _REPLIES if worker.ready else _HELLO)) is not None:
                 worker.ready = True
-                if isinstance(said, Reply):
+                worker.deadline = time.monotonic() + self._limits.seconds
+                if isinstance(said, Replies):
                     self._noted(worker, said)
         except (OSError, BrokenWorkerError):
             self._ended(worker)
 
-    def _noted(self, worker: _Worker, reply: Reply) -> None:
-        if not worker.pending or worker.segment is None:
+    def _noted(self, worker: _Worker, said: Replies) -> None:
+        done = len(said.replies)
+        if (
+            worker.segment is None
+            or not 0 < done <= len(worker.pending)
+            or (done < len(worker.pending) and not said.leaving)
+        ):
             raise BrokenWorkerError
+        starts(worker.progress)  # of this batch: no longer of interest
         worker.fresh = False
-        place = worker.pending.popleft()
-        if reply.rejected is not None:
-            self._outcomes[place] = Outcome(rejected=InputRejected(*reply.rejected))
-        worker.segment.replies.append((place, reply))
-        if reply.leaving:
+        answered, worker.pending = worker.pending[:done], worker.pending[done:]
+        for place, reply in zip(answered, said.replies, strict=True):
+            if reply.rejected is not None:
+                self._outcomes[place] = Outcome(rejected=InputRejected(*reply.rejected))
+            worker.segment.replies.append((place, reply))
+        if said.leaving:
             self._replace(worker)
         elif not worker.pending:
             self._next(worker)
 
     def _ended(self, worker: _Worker) -> None:
-        """A worker crashed: over its file if it had seen no other, else the file gets another chance."""
+        """A worker crashed: over its file if it had seen no other, else that file is read again by itself."""
         if not worker.ready:
             raise InputRejected("no-worker", "The process that reads files could not be started.")
-        if worker.fresh:
+        worker.look(self._limits.seconds)
+        if worker.fresh and worker.at <= 0:
             self._lost(worker, _crashed())
         else:
+            at = max(0, worker.at)
+            suspect, others = worker.pending[at : at + 1], worker.pending[:at] + worker.pending[at + 1 :]
+            worker.pending = []
+            self._batches.extendleft(batch for batch in (others, suspect) if batch)  # the suspect is read next
             self._replace(worker)
 
     def _lost(self, worker: _Worker, rejected: InputRejected) -> None:
         """Refuse the file that a worker was at, and go on without it."""
         if worker.pending:
-            self._outcomes[worker.pending.popleft()] = Outcome(rejected=rejected)
+            self._outcomes[worker.pending.pop(max(0, worker.at))] = Outcome(rejected=rejected)
         self._replace(worker)
 
     def _replace(self, worker: _Worker) -> None:
-        """Another worker in its place, for the files that it has not come to."""
+        """Another worker in its place, for the files that it has not answered for."""
         if worker.pending:
             self._batches.appendleft(worker.pending)
-        worker.pending = deque()
+        worker.pending = []
         self._seal(worker)
         self._selector.unregister(worker.channel)
         self._workers.remove(worker)
@@ -407,7 +444,12 @@ def _crashed() -> InputRejected:
     return InputRejected("crashed", "The file made the process that reads it end.")
 
 
-def _batched(sources: Sequence[Source], workers: int) -> list[deque[int]]:
-    """Places of files in batches: small enough that each worker gets several, large enough to cost little."""
-    size = max(1, min(_BATCH_FILES, len(sources) // (4 * workers)))
-    return [deque(range(start, min(start + size, len(sources)))) for start in range(0, len(sources), size)]
+def _batched(sources: Sequence[Source], workers: int) -> list[list[int]]:
+    """Places of files in batches: large, so that they cost little, and small at the end, so that no worker waits."""
+    batches: list[list[int]] = []
+    start = 0
+    while start < len(sources):
+        size = max(1, min(_BATCH_FILES, (len(sources) - start) // (2 * workers)))
+        batches.append(list(range(start, min(start + size, len(sources)))))
+        start += size
+    return batches
