@@ -24,8 +24,8 @@ from pydicom.uid import RLELossless
 
 from medloupe.errors import InputRejected
 from medloupe.evals.hostile import BOMBS
+from medloupe.limits import DEFAULT, Limits
 from medloupe.tools.imaging import MemoryStore, load_study
-from medloupe.tools.imaging.limits import DEFAULT, Limits
 from medloupe.tools.imaging.wire import BrokenWorkerError, Reply, split, unpack_read
 from medloupe.tools.imaging.workers import close_pool
 

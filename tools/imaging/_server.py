@@ -74,7 +74,7 @@ def _work(descriptor: int, memory_bytes: int) -> None:
             batch, segment = Batch.model_validate_json(message[0]), message[1]
             assert segment is not None
             for task in batch.tasks:
-                reply = _answer(task, batch.modality, segment)
+                reply = _answer(task, batch, segment)
                 send(channel, reply)
                 if reply.leaving:
                     os._exit(0)
@@ -82,10 +82,10 @@ def _work(descriptor: int, memory_bytes: int) -> None:
     os._exit(0)
 
 
-def _answer(task: Task, modality: str | None, segment: int) -> Reply:
+def _answer(task: Task, batch: Batch, segment: int) -> Reply:
     """What reading one file gave. After anything but a plain rejection the worker is not used again."""
     try:
-        read = read_source(task.source(), modality)
+        read = read_source(task.source(), batch.modality, batch.limits)
         return Reply() if read is None else pack_read(read, segment)
     except InputRejected as error:
         return Reply(rejected=(error.code, error.reason), leaving=_met(error, MemoryError))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import DataElement
 from pydicom.filereader import read_dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 from pydicom.uid import (
@@ -17,9 +17,11 @@ from pydicom.uid import (
 )
 
 from medloupe.errors import InputRejected
+from medloupe.limits import Limits
 from medloupe.prompts import knowledge
-from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES, Draft, Frame, Values, check_size, compact, rescaled
+from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact, rescaled
 from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing, stack_key
+from medloupe.tools.imaging.inflate import RAW, inflated
 from medloupe.tools.imaging.marks import Mark, read_rtstruct, read_seg, read_sr
 from medloupe.tools.imaging.pixels import PIXEL_TAGS, check_length, decoded, syntax_name
 from medloupe.tools.imaging.plausible import warn_of_header
@@ -36,23 +38,25 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 _FRONTAL = {"CR", "DX", "RG", "RF"}
 
 
-def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn) -> tuple[list[Frame], list[Mark]]:
+def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn, limits: Limits) -> tuple[list[Frame], list[Mark]]:
     """Every frame of a DICOM image, in its order; or the marks of a SEG, RTSTRUCT or SR.
 
     InputRejected for what is neither, or cannot be read whole.
     """
     try:
-        ds = _read(file, warn)
+        ds = _read(file, warn, limits)
         kind = code(ds, "Modality", _MARKS)
         if kind:
-            return [], _MARKS[kind](ds, warn) or _nothing_in(kind)
+            return [], _MARKS[kind](ds, warn, limits) or _nothing_in(kind)
         _reject_non_image(ds)
-        frames = _check_header(ds)
+        frames = _check_header(ds, limits)
         return _frames(ds, frames, modality, warn), []
     except InputRejected:
         raise
     except BadValueError as error:
         raise InputRejected("bad-header", f"{error} cannot be read.") from error
+    except RecursionError as error:
+        raise _too_deep() from error
     except Exception as error:  # pydicom and its decoders may raise anything on a damaged file
         raise InputRejected("undecodable", "The DICOM file is damaged and cannot be read.") from error
 
@@ -60,7 +64,7 @@ def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn) -> tuple[lis
 # --- the file -------------------------------------------------------------------------------------------------------
 
 
-def _read(file: BinaryIO, warn: Warn) -> Any:
+def _read(file: BinaryIO, warn: Warn, limits: Limits) -> Any:
     preamble = file.read(132)
     has_preamble = preamble[128:] == b"DICM"
     file.seek(0)
@@ -69,31 +73,25 @@ def _read(file: BinaryIO, warn: Warn) -> Any:
     elif any(preamble[:128]):
         warn("The file's preamble is not empty; it was not looked at.")
     if has_preamble:
-        _check_inflated(file)
+        _check_inflated(file, limits)
     ds = pydicom.dcmread(file, force=not has_preamble)
     if not len(ds):
         raise InputRejected("truncated", "The DICOM file ends early and cannot be read whole.")
     if any(_is_cut(element) for element in ds.values()):
         raise InputRejected("truncated", "The DICOM file ends in the middle of an element.")
+    _check_depth(ds, limits.sequence_depth)
     _name_transfer_syntax(ds, warn)
     return ds
 
 
-def _check_inflated(file: BinaryIO) -> None:
+def _check_inflated(file: BinaryIO, limits: Limits) -> None:
     """Inflate a deflated data set piecewise and stop at the limit; pydicom would inflate it whole."""
     file.seek(132)
     meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
     syntax = meta.get("TransferSyntaxUID")
     if syntax == DeflatedExplicitVRLittleEndian:
-        inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-        while not inflater.eof:
-            chunk = inflater.unconsumed_tail or file.read(2**16)
-            inflated = len(inflater.decompress(chunk, 2**20))
-            total += inflated
-            if total > MAX_INFLATED_BYTES:
-                raise InputRejected("too-large", "The deflated data set inflates beyond what is allowed.")
-            if not chunk and not inflated:
-                raise InputRejected("truncated", "The deflated data set ends early.")
+        for _ in inflated(file, RAW, limits):
+            continue
     file.seek(0)
 
 
@@ -101,6 +99,21 @@ def _is_cut(element: Any) -> bool:
     """pydicom hands out short values without a word."""
     length = getattr(element, "length", None)  # raw elements only: those already converted were whole
     return bool(length and length != 0xFFFFFFFF and element.value is not None and len(element.value) < length)
+
+
+def _check_depth(ds: Any, levels: int) -> None:
+    """Sequences of undefined length were read with the file; pydicom opens the others one by one when they are asked
+    for, and nothing asks for deep ones."""
+    for element in ds.values():
+        if isinstance(element, DataElement) and element.VR == "SQ":
+            if not levels:
+                raise _too_deep()
+            for content in element.value:
+                _check_depth(content, levels - 1)
+
+
+def _too_deep() -> InputRejected:
+    return InputRejected("too-large", "The DICOM file nests sequences more deeply than is allowed.")
 
 
 def _name_transfer_syntax(ds: Any, warn: Warn) -> None:
@@ -134,14 +147,14 @@ def _reject_non_image(ds: Any) -> None:
         raise InputRejected("not-an-image", "The DICOM file holds no pixels.")
 
 
-def _check_header(ds: Any) -> int:
+def _check_header(ds: Any, limits: Limits) -> int:
     """How many frames there are, once the header and the pixel data agree in size. Nothing is decoded before."""
     photometric = code(ds, "PhotometricInterpretation", (*_GREY, *_COLOUR, "PALETTE COLOR"))
     if not photometric:
         raise InputRejected("unsupported", "The photometric interpretation is missing or not supported.")
     rows, columns, frames = whole(ds, "Rows") or 0, whole(ds, "Columns") or 0, whole(ds, "NumberOfFrames")
     frames = 1 if frames in (None, 0) else int(frames)
-    check_size(columns, rows, frames)
+    check_size(columns, rows, frames, limits)
     samples, allocated = whole(ds, "SamplesPerPixel") or 1, whole(ds, "BitsAllocated") or 0
     stored = whole(ds, "BitsStored") or allocated
     if samples != (3 if photometric in _COLOUR else 1) or allocated not in (1, 8, 16, 32, 64) or stored > allocated:

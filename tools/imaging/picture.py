@@ -11,6 +11,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from medloupe.errors import InputRejected
+from medloupe.limits import Limits
 from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact
 from medloupe.tools.imaging.geometry import Warn
 from medloupe.tools.imaging.window import full_range, window_for
@@ -22,18 +23,19 @@ _GREY = {"L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 _ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
 
 
-def read_picture(file: BinaryIO, *, modality: str, warn: Warn) -> list[Frame]:
+def read_picture(file: BinaryIO, *, modality: str, warn: Warn, limits: Limits) -> list[Frame]:
     """Every page of a PNG, JPEG, WebP or TIFF. InputRejected for what cannot be decoded whole.
 
     8-bit and 16-bit grey keep their values; colour becomes RGB, and grey again when its channels are equal. Alpha is
     dropped. EXIF orientation is applied. There is no spacing: a picture's resolution says nothing of the patient.
     """
     try:
+        PIL.Image.MAX_IMAGE_PIXELS = limits.frame_pixels  # a second line: what a page declares is checked below
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(file, formats=("PNG", "JPEG", "TIFF", "WEBP")) as opened:
-                return list(_pages(opened, modality, warn))
+                return list(_pages(opened, modality, warn, limits))
     except InputRejected:
         raise
     except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
@@ -44,9 +46,9 @@ def read_picture(file: BinaryIO, *, modality: str, warn: Warn) -> list[Frame]:
         raise InputRejected("truncated" if cut else "undecodable", reason) from error
 
 
-def _pages(opened: PIL.Image.Image, modality: str, warn: Warn) -> Iterator[Frame]:
+def _pages(opened: PIL.Image.Image, modality: str, warn: Warn, limits: Limits) -> Iterator[Frame]:
     kind = opened.format or ""
-    check_size(opened.width, opened.height)  # before n_frames, which walks the file
+    check_size(opened.width, opened.height, 1, limits)  # before n_frames, which walks the file
     pages = getattr(opened, "n_frames", 1)
     if pages > 1 and kind != "TIFF":
         warn("The picture holds several frames: the first is used.")
@@ -54,7 +56,7 @@ def _pages(opened: PIL.Image.Image, modality: str, warn: Warn) -> Iterator[Frame
     for page in range(pages):
         if pages > 1:
             opened.seek(page)
-        check_size(opened.width, opened.height, pages)
+        check_size(opened.width, opened.height, pages, limits)
         values, window = _values(opened, modality, warn)
         draft = Draft(
             frame=page,

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from medloupe.errors import InputRejected
-from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES
+from medloupe.limits import HARMLESS_BYTES, Limits
+from medloupe.tools.imaging.inflate import check_inflation
 
-__all__ = ["MAX_FILES", "Source", "find_sources", "is_dicomdir", "open_source"]
+__all__ = ["Source", "find_sources", "is_dicomdir", "open_source"]
 
-MAX_FILES = 50_000
-"""Of one folder or ZIP."""
-MAX_RATIO = 200
-"""Of an entry's inflated to its stored size, once it is larger than a megabyte."""
-MAX_ZIP_BYTES = 2**33
-"""Of all entries of one ZIP, inflated."""
+_ENTRY_BYTES = 1024
+"""Of one entry in a ZIP's directory, at most: 46, its name, and a comment. Longer ones are not to be expected."""
+_ENTRY = b"PK\1\2"
+"""How each begins."""
 _ENCRYPTED = 0x1
 _DICOMDIR = b"1.2.840.10008.1.3.10"
 
@@ -39,20 +38,20 @@ class Source:
     """In order of finding."""
 
 
-def find_sources(root: Path) -> list[Source]:
+def find_sources(root: Path, limits: Limits) -> list[Source]:
     """The regular files to look at, in the order of their names. InputRejected for a ZIP that is not to be trusted.
 
     Links that lead out of a folder are not followed; a ZIP inside a folder or a ZIP is not opened.
     """
     if root.is_dir():
-        return [Source(path=p, suffix=_suffix(p), number=n) for n, p in enumerate(_walk(root))]
+        return [Source(path=p, suffix=_suffix(p), number=n) for n, p in enumerate(_walk(root, limits))]
     if not root.is_file():
         raise InputRejected("not-a-file", "The path is neither a file nor a folder.")
     with root.open("rb") as file:
         if is_dicomdir(file):  # its index is not believed: its files are those that lie beside and below it
-            return find_sources(root.parent)
+            return find_sources(root.parent, limits)
     if is_zip(root):
-        return list(_entries(root))
+        return list(_entries(root, limits))
     return [Source(path=root, suffix=_suffix(root))]
 
 
@@ -70,21 +69,21 @@ def is_zip(path: Path) -> bool:
 
 
 @contextmanager
-def open_source(source: Source) -> Iterator[tuple[BinaryIO, int]]:
+def open_source(source: Source, limits: Limits) -> Iterator[tuple[BinaryIO, int]]:
     """The open, seekable file and its size in bytes; a ZIP's entry is inflated in memory, within the limits."""
     if source.entry is None:
         with source.path.open("rb") as file:
             yield file, os.fstat(file.fileno()).st_size
         return
-    data = _inflate(source)
-    yield BytesIO(data), len(data)
+    data = _inflate(source, limits)
+    yield io.BytesIO(data), len(data)
 
 
 def _suffix(path: Path | PurePosixPath) -> str:
     return "".join(path.suffixes[-2:]) if path.suffix.lower() == ".gz" else path.suffix
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def _walk(root: Path, limits: Limits) -> Iterator[Path]:
     """Regular files below a folder, in the order of their names; links that lead out of it are not followed."""
     inside, count = root.resolve(), 0
     for folder, subfolders, names in os.walk(root):
@@ -94,30 +93,51 @@ def _walk(root: Path) -> Iterator[Path]:
             if not path.is_file() or (path.is_symlink() and not path.resolve().is_relative_to(inside)):
                 continue
             count += 1
-            if count > MAX_FILES:
-                raise InputRejected("too-large", f"The folder holds more than {MAX_FILES:,} files.")
+            if count > limits.files:
+                raise InputRejected("too-large", f"The folder holds more than {limits.files:,} files.")
             yield path
 
 
 # --- ZIP ------------------------------------------------------------------------------------------------------------
+#
+# Its directory is looked at here, before a worker is given an entry: only names, sizes and flags, and no more of them
+# than `_Archive` lets zipfile see. Nothing is inflated but by a worker.
 
 
-def _entries(path: Path) -> Iterator[Source]:
+class _Archive(io.FileIO):
+    """A ZIP on disk whose directory is refused, before zipfile takes it apart, when it is too long."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        super().__init__(path)
+        self._files = limits.files
+        self.listed = False
+        """The directory was read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As a file does. zipfile reads the directory in one piece, and before it no more than the last 64 KiB."""
+        if not self.listed and (size or 0) > max(2**17, self._files * _ENTRY_BYTES):
+            raise InputRejected("too-large", "The ZIP's directory is longer than is allowed.")
+        data = super().read(size)
+        if not self.listed and data.startswith(_ENTRY) and data.count(_ENTRY) > self._files:
+            raise InputRejected("too-large", f"The ZIP holds more than {self._files:,} files.")
+        return data
+
+
+def _entries(path: Path, limits: Limits) -> Iterator[Source]:
     """The files of a ZIP once its whole directory is sound; an entry that leads out, or is a link, refuses the ZIP."""
-    with _opened(path) as archive:
+    with _opened(path, limits) as archive:
         listed = archive.infolist()
-    if len(listed) > MAX_FILES:
-        raise InputRejected("too-large", f"The ZIP holds more than {MAX_FILES:,} files.")
-    if sum(info.file_size for info in listed) > MAX_ZIP_BYTES:
-        raise InputRejected("too-large", "The ZIP inflates beyond what is allowed.")
+    whole = sum(info.file_size for info in listed)
+    if whole > limits.zip_bytes or (whole > HARMLESS_BYTES and whole > limits.inflate_ratio * path.stat().st_size):
+        raise InputRejected("too-large", "The ZIP inflates beyond what is allowed.")  # its entries may overlap
     for info in listed:
-        _check_entry(info)
+        _check_entry(info, limits)
     named = sorted((info.filename, n) for n, info in enumerate(listed) if not info.is_dir())
     for number, (name, entry) in enumerate(named):
         yield Source(path=path, entry=entry, suffix=_suffix(PurePosixPath(name)), number=number)
 
 
-def _check_entry(info: zipfile.ZipInfo) -> None:
+def _check_entry(info: zipfile.ZipInfo, limits: Limits) -> None:
     parts = info.filename.replace("\\", "/").split("/")
     if info.filename.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
         raise InputRejected("hostile-archive", "The ZIP holds a name that leads out of it.")
@@ -125,20 +145,20 @@ def _check_entry(info: zipfile.ZipInfo) -> None:
         raise InputRejected("hostile-archive", "The ZIP holds a link.")
     if info.flag_bits & _ENCRYPTED:
         raise InputRejected("unsupported", "The ZIP is encrypted.")
-    if info.file_size > MAX_INFLATED_BYTES or (
-        info.file_size > 2**20 and info.file_size > MAX_RATIO * max(info.compress_size, 1)
-    ):
-        raise InputRejected("too-large", "The ZIP holds a file that inflates beyond what is allowed.")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # bz2 and lzma inflate a thousand times more, and zipfile does not stop them at a size.
+        raise InputRejected("unsupported", "The ZIP is compressed in a way that is not read.")
+    check_inflation(info.file_size, info.compress_size, limits)
 
 
-def _inflate(source: Source) -> bytes:
+def _inflate(source: Source, limits: Limits) -> bytes:
     """An entry, checked against the size that the directory declares (zipfile checks its CRC)."""
-    with _opened(source.path) as archive:
+    with _opened(source.path, limits) as archive:
         listed = archive.infolist()
         if source.entry is None or source.entry >= len(listed):
             raise InputRejected("undecodable", "The ZIP changed while it was read.")
         info = listed[source.entry]
-        _check_entry(info)
+        _check_entry(info, limits)
         with archive.open(info) as file:
             data = file.read(info.file_size + 1)
     if len(data) != info.file_size:
@@ -147,13 +167,14 @@ def _inflate(source: Source) -> bytes:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+def _opened(path: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Archive(path, limits) as file, zipfile.ZipFile(file) as archive:
+            file.listed = True
             yield archive
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise InputRejected("undecodable", "The ZIP is damaged or of a kind that is not supported.") from error
-    except Exception as error:  # zlib, bz2 and lzma raise errors of their own
+    except Exception as error:  # zlib raises errors of its own
         if isinstance(error, InputRejected | OSError):
             raise
         raise InputRejected("undecodable", "The ZIP is damaged.") from error
