@@ -23,7 +23,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
 from medloupe.errors import InputRejected
-from medloupe.evals.hostile import BOMBS
+from medloupe.evals.hostile import plain_ct
 from medloupe.limits import DEFAULT, Limits
 from medloupe.tools.imaging import MemoryStore, load_study
 from medloupe.tools.imaging.wire import BrokenWorkerError, Reply, split, unpack_read
@@ -45,9 +45,11 @@ def workers() -> list[int]:
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Path:
-    """A file that takes long to refuse: it inflates to 4 GB."""
+    """A file that takes long to read: it ends in two million empty elements."""
     path = tmp_path / "slow.dcm"
-    path.write_bytes(BOMBS["deflate.dcm"]())
+    plain_ct().save_as(path, enforce_file_format=True)
+    with path.open("ab") as file:
+        file.write(bytes(2**24))
     return path
 
 
