@@ -48,15 +48,13 @@ def read_picture(file: BinaryIO, *, modality: str, warn: Warn, limits: Limits) -
 
 def _pages(opened: PIL.Image.Image, modality: str, warn: Warn, limits: Limits) -> Iterator[Frame]:
     kind = opened.format or ""
-    check_size(opened.width, opened.height, 1, limits)  # before n_frames, which walks the file
-    pages = getattr(opened, "n_frames", 1)
+    pages = _checked_pages(opened, limits)
     if pages > 1 and kind != "TIFF":
         warn("The picture holds several frames: the first is used.")
         pages = 1
     for page in range(pages):
         if pages > 1:
             opened.seek(page)
-        check_size(opened.width, opened.height, pages, limits)
         values, window = _values(opened, modality, warn)
         draft = Draft(
             frame=page,
@@ -69,6 +67,24 @@ def _pages(opened: PIL.Image.Image, modality: str, warn: Warn, limits: Limits) -
             transfer_syntax="JPEG" if kind == "MPO" else kind,
         )
         yield Frame(values=values, draft=draft, kind="picture", instance_number=page)
+
+
+def _checked_pages(opened: PIL.Image.Image, limits: Limits) -> int:
+    """How many pages there are, once all are known to be of an allowed size together."""
+    check_size(opened.width, opened.height, 1, limits)
+    if opened.format != "TIFF":
+        return int(getattr(opened, "n_frames", 1))
+    page = pixels = 0
+    while True:
+        try:
+            opened.seek(page)  # not n_frames, which walks to the end of the file first
+        except EOFError:
+            return page
+        check_size(opened.width, opened.height, 1, limits)
+        pixels += opened.width * opened.height
+        if pixels > limits.file_pixels:
+            raise InputRejected("too-large", f"The file declares more pixels than the {limits.file_pixels:,} allowed.")
+        page += 1
 
 
 def _values(opened: PIL.Image.Image, modality: str, warn: Warn) -> tuple[Values, Window | None]:

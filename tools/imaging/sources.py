@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from medloupe.errors import InputRejected
 from medloupe.limits import HARMLESS_BYTES, Limits
-from medloupe.tools.imaging.inflate import check_inflation
+from medloupe.tools.imaging.inflate import RAW, check_inflation, inflated
 
 __all__ = ["Source", "find_sources", "is_dicomdir", "open_source"]
 
@@ -22,6 +25,8 @@ _ENTRY_BYTES = 1024
 """Of one entry in a ZIP's directory, at most: 46, its name, and a comment. Longer ones are not to be expected."""
 _ENTRY = b"PK\1\2"
 """How each begins."""
+_LOCAL = struct.Struct("<26xHH")
+"""What stands before an entry's bytes; of it only how long its name and extra field are, which follow."""
 _ENCRYPTED = 0x1
 _DICOMDIR = b"1.2.840.10008.1.3.10"
 
@@ -110,23 +115,20 @@ class _Archive(io.FileIO):
     def __init__(self, path: Path, limits: Limits) -> None:
         super().__init__(path)
         self._files = limits.files
-        self.listed = False
-        """The directory was read."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         """As a file does. zipfile reads the directory in one piece, and before it no more than the last 64 KiB."""
-        if not self.listed and (size or 0) > max(2**17, self._files * _ENTRY_BYTES):
+        if (size or 0) > max(2**17, self._files * _ENTRY_BYTES):
             raise InputRejected("too-large", "The ZIP's directory is longer than is allowed.")
         data = super().read(size)
-        if not self.listed and data.startswith(_ENTRY) and data.count(_ENTRY) > self._files:
+        if data.startswith(_ENTRY) and data.count(_ENTRY) > self._files:
             raise InputRejected("too-large", f"The ZIP holds more than {self._files:,} files.")
         return data
 
 
 def _entries(path: Path, limits: Limits) -> Iterator[Source]:
     """The files of a ZIP once its whole directory is sound; an entry that leads out, or is a link, refuses the ZIP."""
-    with _opened(path, limits) as archive:
-        listed = archive.infolist()
+    listed = _directory(path, path.stat().st_mtime_ns, limits)
     whole = sum(info.file_size for info in listed)
     if whole > limits.zip_bytes or (whole > HARMLESS_BYTES and whole > limits.inflate_ratio * path.stat().st_size):
         raise InputRejected("too-large", "The ZIP inflates beyond what is allowed.")  # its entries may overlap
@@ -135,6 +137,18 @@ def _entries(path: Path, limits: Limits) -> Iterator[Source]:
     named = sorted((info.filename, n) for n, info in enumerate(listed) if not info.is_dir())
     for number, (name, entry) in enumerate(named):
         yield Source(path=path, entry=entry, suffix=_suffix(PurePosixPath(name)), number=number)
+
+
+@lru_cache(maxsize=1)
+def _directory(path: Path, _changed: int, limits: Limits) -> tuple[zipfile.ZipInfo, ...]:
+    """What a ZIP holds; kept, so that a worker which reads its entries one by one goes through it once."""
+    try:
+        with _Archive(path, limits) as file, zipfile.ZipFile(file) as archive:
+            return tuple(archive.infolist())
+    except (InputRejected, OSError):
+        raise
+    except Exception as error:  # zipfile lets errors of struct and of codecs pass
+        raise InputRejected("undecodable", "The ZIP is damaged or of a kind that is not supported.") from error
 
 
 def _check_entry(info: zipfile.ZipInfo, limits: Limits) -> None:
@@ -146,35 +160,31 @@ def _check_entry(info: zipfile.ZipInfo, limits: Limits) -> None:
     if info.flag_bits & _ENCRYPTED:
         raise InputRejected("unsupported", "The ZIP is encrypted.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # bz2 and lzma inflate a thousand times more, and zipfile does not stop them at a size.
         raise InputRejected("unsupported", "The ZIP is compressed in a way that is not read.")
     check_inflation(info.file_size, info.compress_size, limits)
 
 
 def _inflate(source: Source, limits: Limits) -> bytes:
-    """An entry, checked against the size that the directory declares (zipfile checks its CRC)."""
-    with _opened(source.path, limits) as archive:
-        listed = archive.infolist()
-        if source.entry is None or source.entry >= len(listed):
-            raise InputRejected("undecodable", "The ZIP changed while it was read.")
-        info = listed[source.entry]
-        _check_entry(info, limits)
-        with archive.open(info) as file:
-            data = file.read(info.file_size + 1)
+    """An entry, of the size and with the checksum that the directory declares, and no byte more."""
+    listed = _directory(source.path, source.path.stat().st_mtime_ns, limits)
+    if source.entry is None or source.entry >= len(listed):
+        raise InputRejected("undecodable", "The ZIP changed while it was read.")
+    info = listed[source.entry]
+    _check_entry(info, limits)
+    data = bytearray()
+    with source.path.open("rb") as file:
+        file.seek(info.header_offset)
+        head = file.read(_LOCAL.size)
+        if len(head) < _LOCAL.size or head[:4] != b"PK\3\4":
+            raise InputRejected("undecodable", "The ZIP is damaged.")
+        file.seek(sum(_LOCAL.unpack(head)), os.SEEK_CUR)
+        deflated = info.compress_type == zipfile.ZIP_DEFLATED
+        for piece in inflated(file, RAW, limits) if deflated else (file.read(info.file_size),):
+            data += piece
+            if len(data) > info.file_size:
+                break
     if len(data) != info.file_size:
         raise InputRejected("hostile-archive", "A file in the ZIP is not of the size that its directory declares.")
-    return data
-
-
-@contextmanager
-def _opened(path: Path, limits: Limits) -> Iterator[zipfile.ZipFile]:
-    try:
-        with _Archive(path, limits) as file, zipfile.ZipFile(file) as archive:
-            file.listed = True
-            yield archive
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        raise InputRejected("undecodable", "The ZIP is damaged or of a kind that is not supported.") from error
-    except Exception as error:  # zlib raises errors of its own
-        if isinstance(error, InputRejected | OSError):
-            raise
-        raise InputRejected("undecodable", "The ZIP is damaged.") from error
+    if zlib.crc32(data) != info.CRC:
+        raise InputRejected("undecodable", "A file in the ZIP is damaged.")
+    return bytes(data)
