@@ -35,6 +35,8 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _MARKS = {"SEG": read_seg, "RTSTRUCT": read_rtstruct, "SR": read_sr}
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_ON_WHITE = {"SM"}
+"""Modalities whose background is white: their padding is glass, and is shown as it is."""
 _FRONTAL = {"CR", "DX", "RG", "RF"}
 
 
@@ -206,7 +208,7 @@ def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: War
         height=values.shape[0],
         values=meaning,
         inverted=photometric == "MONOCHROME1",
-        padding=_padding(ds, n, warn) if grey else None,
+        padding=_padding(ds, n, warn) if grey and modality not in _ON_WHITE else None,
         spacing=spacing(ds, n, warn),
         position=position,
         orientation=orientation,
@@ -304,7 +306,7 @@ def _padding(ds: Any, n: int, warn: Warn) -> tuple[float, float] | None:
 
 def _windows(ds: Any, n: int, draft: Draft, values: Values, warn: Warn) -> tuple[Window, ...]:
     """The file's windows, or the one to show it with."""
-    own = voi_windows(functional(ds, n, "FrameVOILUTSequence") or ds, ds, values, warn)
+    own = voi_windows(functional(ds, n, "FrameVOILUTSequence") or ds, ds, values, warn, draft.modality)
     if own:
         return own
     bits = whole(ds, "BitsStored") or 16
