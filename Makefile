@@ -8,7 +8,7 @@ ARGS ?=
 STRICT ?=
 
 .PHONY: ask test docs install lint format types imports check clean
-.PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load fuzz
+.PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs fuzz
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -60,6 +60,9 @@ bench-load: $(VENV)/ready
 
 fuzz: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.fuzz $(ARGS)
+
+bench-bombs: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_bombs $(ARGS)
 
 bench-formats: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_formats $(ARGS)

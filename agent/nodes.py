@@ -106,7 +106,9 @@ class ReaderNodes:
         path = state.get("study")
         if not path:
             raise UsageError("there is no study")
-        return await asyncio.to_thread(load_study, Path(path), self._resources.store, modality=state.get("modality"))
+        return await asyncio.to_thread(
+            load_study, Path(path), self._resources.store, modality=state.get("modality"), limits=self._resources.limits
+        )
 
     async def _overview(self, study: Study, image: int | None, views: Sequence[View], index: int) -> tuple[View, bool]:
         """The overview of the image asked for (default: the middle of the largest series), and whether it is new."""

@@ -17,6 +17,7 @@ from medloupe.agent.planner_policy import PolicyPlanner
 from medloupe.agent.planner_tools import AutoPlanner, ToolCallingPlanner
 from medloupe.agent.state import PlannerName
 from medloupe.errors import BackendMissing, UsageError
+from medloupe.limits import DEFAULT, Limits
 from medloupe.models.segment import load_segmenter
 from medloupe.models.segment.base import Segmenter
 from medloupe.models.vlm import load_vlm
@@ -62,6 +63,8 @@ class Resources:
     """False: nothing is checked and the draft is said as it stands. For measuring what verification changes."""
     view_px: int = 512
     """Longest side of a view, pixels."""
+    limits: Limits = DEFAULT
+    """What opening a study may cost."""
     concurrency: int = 8
     """Branches of a fan-out under way at once."""
     warnings: tuple[str, ...] = ()
@@ -184,6 +187,7 @@ def resources_from(settings: Settings, *, store: ImageStore) -> Resources:
             looks=settings.max_looks, calls=settings.max_calls, tokens=settings.max_tokens, seconds=settings.max_seconds
         ),
         view_px=settings.view_px,
+        limits=settings.limits(),
         warnings=tuple(warnings),
     )
 

@@ -84,7 +84,7 @@ async def averify_claims(
     read and for malformed claims; a model that fails makes a verdict undetermined.
     """
     resources = resources or _measuring()
-    loaded = await asyncio.to_thread(load_study, study, resources.store, modality=modality)
+    loaded = await asyncio.to_thread(load_study, study, resources.store, modality=modality, limits=resources.limits)
     loupe = resources.loupe(loaded.id)
     unparsed: list[str] = []
     regions: list[Region] = []

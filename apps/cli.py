@@ -167,7 +167,7 @@ def inspect(study: Path, as_json: bool, out: Path | None, modality: str | None) 
     """List what a STUDY holds: series, sizes, spacing, warnings, and the files that cannot be read."""
     from medloupe.apps.inspect import run_inspect
 
-    run_inspect(study, as_json=as_json, out=out, modality=modality)
+    run_inspect(_settings(study, {"modality": modality}), study, as_json=as_json, out=out)
 
 
 @cli.command()
@@ -180,7 +180,7 @@ def deidentify(study: Path, out: Path) -> None:
     """
     from medloupe.apps.deidentify import run_deidentify
 
-    run_deidentify(study, out)
+    run_deidentify(_settings(study, {}), study, out)
 
 
 @cli.command()

@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from medloupe.apps.wording import one_line
+from medloupe.settings import Settings
 from medloupe.tools.imaging.deidentify import deidentify_study
 
 __all__ = ["run_deidentify"]
 
 
-def run_deidentify(study: Path, out: Path) -> None:
+def run_deidentify(settings: Settings, study: Path, out: Path) -> None:
     """Copy, and say what became of each file: the result on stdout, what to look at on stderr."""
-    done = deidentify_study(study, out)
+    done = deidentify_study(study, out, limits=settings.limits())
     files = "file" if done.written == 1 else "files"
     click.echo(f"{done.written} {files} copied to {out} (PS3.15 Basic Profile; UIDs replaced, private data removed)")
     for left in done.left_out:

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from medloupe.apps.wording import clean, one_line
 from medloupe.errors import InputRejected, UsageError
+from medloupe.settings import Settings
 from medloupe.tools.imaging import ImageStore, MemoryStore, load_study, render
 from medloupe.tools.imaging.deidentify import name_of
 from medloupe.tools.imaging.geometry import along_normal
@@ -37,14 +38,14 @@ _OBLIQUE = 0.9
 """Cosine between a normal and the nearest axis of the body below which a plane is called oblique (26 degrees)."""
 
 
-def run_inspect(path: Path, *, as_json: bool, out: Path | None, modality: str | None) -> None:
+def run_inspect(settings: Settings, path: Path, *, as_json: bool, out: Path | None) -> None:
     """Print the inventory, and write contact-sheet.png into `out`. A folder with some rejected files is no failure."""
     store, rejected = MemoryStore(), []
 
     def reject(source: Source, error: InputRejected) -> None:
         rejected.append({"file": name_of(source, path), "code": error.code, "reason": error.reason})
 
-    study = load_study(path, store, modality=modality, on_rejected=reject)
+    study = load_study(path, store, modality=settings.modality, limits=settings.limits(), on_rejected=reject)
     found = inventory(study, rejected)
     if out is not None:
         found["contact_sheet"] = _write_sheet(study, store, out)

@@ -235,7 +235,7 @@ class Session:
     def _check_study(self, study: Path) -> None:
         """A single file is read before models are loaded: nobody wants to wait for those to hear that it is empty."""
         if study.is_file():
-            load_study(study, self.store, modality=self.settings.modality)
+            load_study(study, self.store, modality=self.settings.modality, limits=self.settings.limits())
 
 
 def answer_json(answer: Answer) -> bytes:

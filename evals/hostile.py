@@ -5,7 +5,7 @@ Every bomb must be refused before it fills memory; every wrong file must be refu
 
 from __future__ import annotations
 
-import gzip
+import copy
 import io
 import struct
 import zipfile
@@ -122,6 +122,13 @@ def _gzip() -> bytes:
     return _zeros(4096, 16 + zlib.MAX_WBITS)
 
 
+def _gzip_of(head: bytes, megabytes: int) -> bytes:
+    """A gzip of these bytes and so many megabytes of zeros after them."""
+    squeezer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    start = squeezer.compress(head) + squeezer.flush(zlib.Z_FULL_FLUSH)
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + start + _zeros(megabytes, -zlib.MAX_WBITS) + bytes(8)
+
+
 def _nifti_gz() -> bytes:
     header = bytearray(352)
     struct.pack_into("<i", header, 0, 348)
@@ -129,7 +136,7 @@ def _nifti_gz() -> bytes:
     struct.pack_into("<hh", header, 70, 4, 16)
     struct.pack_into("<f", header, 108, 352.0)
     header[344:348] = b"n+1\0"
-    return gzip.compress(bytes(header))[:-8] + _zeros(2048, -zlib.MAX_WBITS) + bytes(8)
+    return _gzip_of(bytes(header), 2048)
 
 
 def _zip() -> bytes:
@@ -145,6 +152,71 @@ def _zip_of_many() -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.writestr("a.dcm", _written(plain_ct()) + bytes(2**26))
     return buffer.getvalue().replace(struct.pack("<I", len(_written(plain_ct())) + 2**26), struct.pack("<I", 1000))
+
+
+def _zip_nested() -> bytes:
+    """ZIPs in ZIPs, three deep, of the bomb above: none but the outermost is opened."""
+    data = _zip()
+    for level in range(3):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for n in range(8):
+                archive.writestr(f"{level}-{n}.zip", data)
+        data = buffer.getvalue()
+    return data
+
+
+def _zip_overlapping() -> bytes:
+    """Entries that are all the same stored bytes: a directory of 300 that inflates 16 MB to 5 GB."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        archive.writestr("a", bytes(2**24))
+        for n in range(299):
+            archive.filelist.append(copy.copy(archive.filelist[0]))
+            archive.filelist[-1].filename = archive.filelist[-1].orig_filename = f"a{n}"
+    return buffer.getvalue()
+
+
+def _zip_directory() -> bytes:
+    """A directory of 600,000 empty entries, 33 MB."""
+    entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0)
+    names = b"".join(entry + b"%09d" % n for n in range(600_000))
+    return b"PK\3\4" + names + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(names), 4, 0)
+
+
+def _zip_bz2() -> bytes:
+    """bzip2 inflates a thousand times more than deflate; the entry says that it is 60 MB."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a.dcm", bytes(2**28))
+    return buffer.getvalue().replace(struct.pack("<I", 2**28), struct.pack("<I", 60_000_000))
+
+
+def _gzip_dicom() -> bytes:
+    """What begins as a CT does and goes on in zeros for 4 GB."""
+    return _gzip_of(_written(plain_ct()) + _ELEMENT.pack(0xFFFC, 0xFFFC, b"OB", 0, 0xFFFFFFFE), 4096)
+
+
+def _nrrd_gz() -> bytes:
+    header = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 1000 1000 1000\nendian: little\nencoding: gzip\n\n"
+    return header + _zeros(2048, 16 + zlib.MAX_WBITS)
+
+
+def _tiff(pages: int, side: int) -> Callable[[], bytes]:
+    """Pages of side x side that share one strip of a few bytes."""
+
+    def made() -> bytes:
+        strip = zlib.compress(bytes(2**20), 9)
+        data = bytearray(b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip)
+        for page in range(pages):
+            tags = [(256, side), (257, side), (258, 8), (259, 8), (262, 1), (273, 8), (277, 1), (278, side),
+                    (279, len(strip))]  # fmt: skip
+            entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+            after = len(data) + 2 + len(entries) + 4
+            data += struct.pack("<H", len(tags)) + entries + struct.pack("<I", after if page + 1 < pages else 0)
+        return bytes(data)
+
+    return made
 
 
 def _png() -> bytes:
@@ -169,10 +241,18 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "j2k.dcm": _j2k,
     "jpeg.dcm": _jpeg,
     "gzip.dcm.gz": _gzip,
+    "gzip_dicom.dcm.gz": _gzip_dicom,
     "nifti.nii.gz": _nifti_gz,
     "zip.zip": _zip,
     "zip_lies.zip": _zip_of_many,
+    "zip_nested.zip": _zip_nested,
+    "zip_overlapping.zip": _zip_overlapping,
+    "zip_directory.zip": _zip_directory,
+    "zip_bz2.zip": _zip_bz2,
     "png.png": _png,
+    "tiff.tif": _tiff(1, 30_000),
+    "tiff_pages.tif": _tiff(20_000, 9_000),
+    "nrrd.nrrd": _nrrd_gz,
     "frames.dcm": lambda: _written(plain_ct(NumberOfFrames=2**31 - 1)),
     "dimensions.dcm": lambda: _written(plain_ct(Rows=65_535, Columns=65_535)),
     "sequences.dcm": _sequences,

@@ -152,9 +152,13 @@ class Spacing(Frozen):
 
 
 class Window(Frozen):
-    """A linear display window on real values (DICOM PS3.3 C.11.2.1.2)."""
+    """A display window on real values (DICOM PS3.3 C.11.2): linear, a sigmoid, or a table that the file brings."""
 
     centre: float = Field(allow_inf_nan=False)
     width: float = Field(gt=0, allow_inf_nan=False)
     source: str
-    """Where it came from: "VOI" (the file), a preset's name, "percentile", or "set" (asked for)."""
+    """Where it came from: "VOI" (the file; also "VOI LINEAR_EXACT", "VOI SIGMOID", "VOI LUT"), a preset's name,
+    "percentile", or "set" (asked for)."""
+    levels: tuple[tuple[Annotated[float, Field(allow_inf_nan=False)], Annotated[int, Field(ge=0, le=255)]], ...] = ()
+    """Of a "VOI LUT": (value, 8-bit grey that is shown from it on), values rising; what is below shows the first grey.
+    Centre and width are then those of the linear window nearest to it."""

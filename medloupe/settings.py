@@ -28,6 +28,7 @@ from pydantic_settings import (
 )
 
 from medloupe.errors import UsageError
+from medloupe.limits import Amount, Limits, Memory, Processes, Seconds
 
 __all__ = ["CONFIG_FILE", "ConfigFiles", "Settings", "config_files", "load_settings", "refuse_tracing"]
 
@@ -93,6 +94,29 @@ class Settings(BaseSettings):
     retry_base_s: float = Field(default=0.5, ge=0, le=60, allow_inf_nan=False)
     """First wait before a retry, seconds; doubled each time. A server's Retry-After goes before it."""
 
+    read_memory_bytes: Memory = 3 * 2**29
+    """Address space of one process that reads files. This and those below: what it may cost to open a study."""
+    read_seconds: Seconds = 10.0
+    """Wall clock of one file, seconds."""
+    read_workers: Processes = 2
+    """Processes that read files at the same time."""
+    read_file_bytes: Amount = 2**31
+    """Of one file."""
+    read_files: Amount = 50_000
+    """Of one folder or ZIP."""
+    read_inflated_bytes: Amount = 2**29
+    """Of one compressed file, inflated."""
+    read_inflate_ratio: Amount = 200
+    """Of inflated to stored size, beyond 64 MiB."""
+    read_zip_bytes: Amount = 2**33
+    """Of all that a ZIP holds, inflated."""
+    read_frame_pixels: Amount = 89_478_485
+    """Of one frame."""
+    read_file_pixels: Amount = 2**30
+    """Of all frames of one file."""
+    read_sequence_depth: Amount = 64
+    """Of DICOM sequences in sequences."""
+
     out: Path = Path("out")
     """Where `medloupe ask` writes; each run gets a folder of its own below it."""
     sessions: Path = Field(
@@ -148,6 +172,10 @@ class Settings(BaseSettings):
         if self.vlm_model and not self.vlm:
             raise ValueError("vlm_model names a model, but vlm does not say where it is")
         return self
+
+    def limits(self) -> Limits:
+        """What opening a study may cost."""
+        return Limits(**{name: getattr(self, f"read_{name}") for name in Limits.model_fields})
 
     def key(self) -> str | None:
         """The key for `vlm`, as a string for the client only."""

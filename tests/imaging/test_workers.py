@@ -23,9 +23,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
 from medloupe.errors import InputRejected
-from medloupe.evals.hostile import BOMBS
+from medloupe.evals.hostile import plain_ct
+from medloupe.limits import DEFAULT, Limits
 from medloupe.tools.imaging import MemoryStore, load_study
-from medloupe.tools.imaging.limits import DEFAULT, Limits
 from medloupe.tools.imaging.wire import BrokenWorkerError, Hello, Replies, Reply, split, unpack_read
 from medloupe.tools.imaging.workers import close_pool
 
@@ -52,9 +52,11 @@ def is_reading(worker: int, name: str) -> bool:
 
 @pytest.fixture
 def slow(tmp_path: Path) -> Path:
-    """A file that takes long to refuse: it inflates to 4 GB."""
+    """A file that takes long to read: it ends in two million empty elements."""
     path = tmp_path / "slow.dcm"
-    path.write_bytes(BOMBS["deflate.dcm"]())
+    plain_ct().save_as(path, enforce_file_format=True)
+    with path.open("ab") as file:
+        file.write(bytes(2**24))
     return path
 
 

@@ -86,17 +86,17 @@ def _replies(batch: Batch, segment: int, pipe: int) -> Replies:
     replies: list[Reply] = []
     for task in batch.tasks:
         began(pipe)
-        reply, leaving = _answer(task, batch.modality, segment)
+        reply, leaving = _answer(task, batch, segment)
         replies.append(reply)
         if leaving:
             return Replies(replies=tuple(replies), leaving=True)
     return Replies.model_construct(replies=tuple(replies))
 
 
-def _answer(task: Task, modality: str | None, segment: int) -> tuple[Reply, bool]:
+def _answer(task: Task, batch: Batch, segment: int) -> tuple[Reply, bool]:
     """What reading one file gave, and whether the worker is to end: after anything but a plain rejection."""
     try:
-        read = read_source(task.source(), modality)
+        read = read_source(task.source(), batch.modality, batch.limits)
         return (Reply() if read is None else pack_read(read, segment)), False
     except InputRejected as error:
         return Reply(rejected=(error.code, error.reason)), _met(error, MemoryError)

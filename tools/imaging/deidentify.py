@@ -26,7 +26,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID_dictionary
 
 from medloupe.errors import InputRejected, UsageError
-from medloupe.tools.imaging.limits import DEFAULT, Limits
+from medloupe.limits import DEFAULT, Limits
 from medloupe.tools.imaging.reading import _quiet, sniff, unwrapped
 from medloupe.tools.imaging.sources import Source, find_sources, open_source
 from medloupe.tools.imaging.workers import read_all
@@ -212,14 +212,14 @@ def deidentify_study(study: Path, out: Path, *, limits: Limits = DEFAULT) -> Dei
     _check_out(study, out)
     run, left_out, written = Deidentifier(), [], 0
     found: Counter[str] = Counter()
-    for source in find_sources(study):
+    for source in find_sources(study, limits):
         (outcome,), _ = read_all([source], None, limits)
         try:
             if outcome.rejected is not None:
                 raise outcome.rejected
             if outcome.read is None or not outcome.read.frames:
                 raise InputRejected("not-an-image", "The file holds no image.")
-            copy = _copy(run, source)
+            copy = _copy(run, source, limits)
         except InputRejected as rejected:
             left_out.append(LeftOut(name=name_of(source, study), code=rejected.code))
             continue
@@ -246,9 +246,9 @@ def _check_out(study: Path, out: Path) -> None:
         raise UsageError(f"{out} is there already and is no empty folder")
 
 
-def _copy(run: Deidentifier, source: Source) -> Dataset:
-    with open_source(source) as (file, size):
-        inner, _, _ = unwrapped(file, size, source.suffix)
+def _copy(run: Deidentifier, source: Source, limits: Limits) -> Dataset:
+    with open_source(source, limits) as (file, size):
+        inner, _, _ = unwrapped(file, size, source.suffix, limits)
         if sniff(inner) != "DICOM":
             raise InputRejected("not-dicom", "The file is no DICOM file.")
         return _parsed(run, inner)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import zlib
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import DataElement
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
@@ -19,9 +19,11 @@ from pydicom.uid import (
 )
 
 from medloupe.errors import InputRejected
+from medloupe.limits import Limits
 from medloupe.prompts import knowledge
-from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES, Draft, Frame, Values, check_size, compact, rescaled
+from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact, rescaled
 from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing, stack_key
+from medloupe.tools.imaging.inflate import RAW, inflated
 from medloupe.tools.imaging.marks import Mark, read_rtstruct, read_seg, read_sr
 from medloupe.tools.imaging.pixels import (
     LITTLE_ENDIAN,
@@ -44,26 +46,30 @@ _MARKS = {"SEG": read_seg, "RTSTRUCT": read_rtstruct, "SR": read_sr}
 _DEFERRED = 4096
 """Bytes of a value beyond which it is left in the file until it is asked for."""
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_ON_WHITE = {"SM"}
+"""Modalities whose background is white: their padding is glass, and is shown as it is."""
 _FRONTAL = {"CR", "DX", "RG", "RF"}
 
 
-def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn) -> tuple[list[Frame], list[Mark]]:
+def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn, limits: Limits) -> tuple[list[Frame], list[Mark]]:
     """Every frame of a DICOM image, in its order; or the marks of a SEG, RTSTRUCT or SR.
 
     InputRejected for what is neither, or cannot be read whole.
     """
     try:
-        ds = _read(file, warn)
+        ds = _read(file, warn, limits)
         kind = code(ds, "Modality", _MARKS)
         if kind:
-            return [], _MARKS[kind](ds, warn) or _nothing_in(kind)
+            return [], _MARKS[kind](ds, warn, limits) or _nothing_in(kind)
         _reject_non_image(ds)
-        frames = _check_header(ds)
+        frames = _check_header(ds, limits)
         return _frames(ds, frames, modality, warn), []
     except InputRejected:
         raise
     except BadValueError as error:
         raise InputRejected("bad-header", f"{error} cannot be read.") from error
+    except RecursionError as error:
+        raise _too_deep() from error
     except Exception as error:  # pydicom and its decoders may raise anything on a damaged file
         raise InputRejected("undecodable", "The DICOM file is damaged and cannot be read.") from error
 
@@ -71,24 +77,25 @@ def read_dicom(file: BinaryIO, *, modality: str | None, warn: Warn) -> tuple[lis
 # --- the file -------------------------------------------------------------------------------------------------------
 
 
-def _read(file: BinaryIO, warn: Warn) -> Any:
+def _read(file: BinaryIO, warn: Warn, limits: Limits) -> Any:
     preamble = file.read(132)
     has_preamble = preamble[128:] == b"DICM"
     if not has_preamble:
         warn("The file has no DICOM preamble.")
     elif any(preamble[:128]):
         warn("The file's preamble is not empty; it was not looked at.")
-    ds = _dataset(file, has_preamble)
+    ds = _dataset(file, has_preamble, limits)
     if not len(ds):
         raise InputRejected("truncated", "The DICOM file ends early and cannot be read whole.")
     size = file.seek(0, os.SEEK_END)
     if any(_is_cut(element, size) for element in ds.values()):
         raise InputRejected("truncated", "The DICOM file ends in the middle of an element.")
+    _check_depth(ds, limits.sequence_depth)
     _name_transfer_syntax(ds, warn)
     return ds
 
 
-def _dataset(file: BinaryIO, has_preamble: bool) -> Any:
+def _dataset(file: BinaryIO, has_preamble: bool, limits: Limits) -> Any:
     """The file's elements, unconverted. Of plain files long values are left where they are: no pixel is copied."""
     if has_preamble:
         meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
@@ -101,22 +108,10 @@ def _dataset(file: BinaryIO, has_preamble: bool) -> Any:
             ds.buffer = file  # where deferred values are; pydicom would open the path again
             return ds
         if syntax == DeflatedExplicitVRLittleEndian:
-            _check_inflated(file)
+            for _ in inflated(file, RAW, limits):  # pydicom would inflate it whole, without a limit
+                continue
     file.seek(0)
     return pydicom.dcmread(file, force=not has_preamble)
-
-
-def _check_inflated(file: BinaryIO) -> None:
-    """Inflate a deflated data set piecewise and stop at the limit; pydicom would inflate it whole."""
-    inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    while not inflater.eof:
-        chunk = inflater.unconsumed_tail or file.read(2**16)
-        inflated = len(inflater.decompress(chunk, 2**20))
-        total += inflated
-        if total > MAX_INFLATED_BYTES:
-            raise InputRejected("too-large", "The deflated data set inflates beyond what is allowed.")
-        if not chunk and not inflated:
-            raise InputRejected("truncated", "The deflated data set ends early.")
 
 
 def _is_cut(element: Any, size: int) -> bool:
@@ -125,6 +120,21 @@ def _is_cut(element: Any, size: int) -> bool:
     if not length or length == 0xFFFFFFFF:
         return False
     return element.value_tell + length > size if element.value is None else len(element.value) < length
+
+
+def _check_depth(ds: Any, levels: int) -> None:
+    """Sequences of undefined length were read with the file; pydicom opens the others one by one when they are asked
+    for, and nothing asks for deep ones."""
+    for element in ds.values():
+        if isinstance(element, DataElement) and element.VR == "SQ":
+            if not levels:
+                raise _too_deep()
+            for content in element.value:
+                _check_depth(content, levels - 1)
+
+
+def _too_deep() -> InputRejected:
+    return InputRejected("too-large", "The DICOM file nests sequences more deeply than is allowed.")
 
 
 def _name_transfer_syntax(ds: Any, warn: Warn) -> None:
@@ -158,14 +168,14 @@ def _reject_non_image(ds: Any) -> None:
         raise InputRejected("not-an-image", "The DICOM file holds no pixels.")
 
 
-def _check_header(ds: Any) -> int:
+def _check_header(ds: Any, limits: Limits) -> int:
     """How many frames there are, once the header and the pixel data agree in size. Nothing is decoded before."""
     photometric = code(ds, "PhotometricInterpretation", (*_GREY, *_COLOUR, "PALETTE COLOR"))
     if not photometric:
         raise InputRejected("unsupported", "The photometric interpretation is missing or not supported.")
     rows, columns, frames = whole(ds, "Rows") or 0, whole(ds, "Columns") or 0, whole(ds, "NumberOfFrames")
     frames = 1 if frames in (None, 0) else int(frames)
-    check_size(columns, rows, frames)
+    check_size(columns, rows, frames, limits)
     samples, allocated = whole(ds, "SamplesPerPixel") or 1, whole(ds, "BitsAllocated") or 0
     stored = whole(ds, "BitsStored") or allocated
     if samples != (3 if photometric in _COLOUR else 1) or allocated not in (1, 8, 16, 32, 64) or stored > allocated:
@@ -219,7 +229,7 @@ def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: War
         height=values.shape[0],
         values=meaning,
         inverted=photometric == "MONOCHROME1",
-        padding=_padding(ds, n, warn) if grey else None,
+        padding=_padding(ds, n, warn) if grey and modality not in _ON_WHITE else None,
         spacing=spacing(ds, n, warn),
         position=position,
         orientation=orientation,
@@ -317,7 +327,7 @@ def _padding(ds: Any, n: int, warn: Warn) -> tuple[float, float] | None:
 
 def _windows(ds: Any, n: int, draft: Draft, values: Values, warn: Warn) -> tuple[Window, ...]:
     """The file's windows, or the one to show it with."""
-    own = voi_windows(functional(ds, n, "FrameVOILUTSequence") or ds, ds, values, warn)
+    own = voi_windows(functional(ds, n, "FrameVOILUTSequence") or ds, ds, values, warn, draft.modality)
     if own:
         return own
     bits = whole(ds, "BitsStored") or 16

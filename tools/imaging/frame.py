@@ -1,4 +1,4 @@
-"""What a reader hands to the loader, and the sizes beyond which nothing is decoded."""
+"""What a reader hands to the loader, and the check of what it declares before anything is decoded."""
 
 from __future__ import annotations
 
@@ -9,25 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from medloupe.errors import InputRejected
+from medloupe.limits import Limits
 from medloupe.types import Image
 
-__all__ = [
-    "MAX_FILE_BYTES", "MAX_INFLATED_BYTES", "MAX_PIXELS", "MAX_TOTAL_PIXELS", "Draft", "Frame", "Values", "check_size",
-    "compact",
-    "rescaled",
-]  # fmt: skip
+__all__ = ["Draft", "Frame", "Values", "check_size", "compact", "rescaled"]
 
 Values = npt.NDArray[Any]
 """(rows, columns) int16, int32 or float32, or (rows, columns, 3) uint8."""
-
-MAX_FILE_BYTES = 2**31
-"""Of one file."""
-MAX_INFLATED_BYTES = 2**29
-"""Of a deflated data set, a gzip or a ZIP's entry: a megabyte of zeros may inflate to a gigabyte."""
-MAX_PIXELS = 89_478_485
-"""Of one frame: Pillow's own limit against decompression bombs, held for DICOM too."""
-MAX_TOTAL_PIXELS = 2**30
-"""Of all the frames of one file."""
 
 
 class Draft(Image):
@@ -57,12 +45,17 @@ class Frame:
     """What sets images at one position apart (echo, b-value, time, image type), as a digest."""
 
 
-def check_size(width: int, height: int, frames: int = 1) -> None:
+def check_size(width: int, height: int, frames: int, limits: Limits) -> None:
     """InputRejected when the declared size is nothing or too much. Called before a pixel is decoded."""
     if width < 1 or height < 1 or frames < 1:
         raise InputRejected("bad-header", "The file declares an image without pixels.")
-    if width * height > MAX_PIXELS or width * height * frames > MAX_TOTAL_PIXELS:
-        raise InputRejected("too-large", f"The file declares more pixels than the {MAX_PIXELS:,} allowed an image.")
+    if width * height > limits.frame_pixels:
+        allowed = f"the {limits.frame_pixels:,} allowed a frame"
+    elif width * height * frames > limits.file_pixels:
+        allowed = f"the {limits.file_pixels:,} allowed a file"
+    else:
+        return
+    raise InputRejected("too-large", f"The file declares more pixels than {allowed}.")
 
 
 def compact(values: Values) -> Values:

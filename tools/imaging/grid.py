@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medloupe.errors import InputRejected
+from medloupe.limits import Limits
 from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact
 from medloupe.tools.imaging.geometry import SPACING_MM, UNIT_TOLERANCE, Orientation, Warn, letters_of
 from medloupe.tools.imaging.window import window_for
@@ -56,6 +57,7 @@ def grid_frames(
     source: str,
     modality: str | None,
     warn: Warn,
+    limits: Limits,
 ) -> list[Frame]:
     """Frames of `data`, (i, j, k) or (i, j, k, t), with (3,) uint8 behind for colour.
 
@@ -64,7 +66,7 @@ def grid_frames(
     """
     colour = bool(data.dtype == np.uint8 and data.ndim >= 4 and data.shape[-1] == 3)
     data = data.reshape((*data.shape[:3], -1, 3) if colour else (*data.shape[:3], -1))
-    check_size(data.shape[0], data.shape[1], data.shape[2] * data.shape[3])
+    check_size(data.shape[0], data.shape[1], data.shape[2] * data.shape[3], limits)
     if affine is not None and abs(_cosine(affine[:3, 0], affine[:3, 1])) > UNIT_TOLERANCE:
         warn("The volume's rows and columns are not perpendicular: position, orientation and spacing are not used.")
         affine, spacing = None, None

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 
+from medloupe.limits import Limits
 from medloupe.prompts import knowledge
 from medloupe.tools.imaging.frame import check_size
 from medloupe.tools.imaging.geometry import Orientation, Position, Warn, plane
@@ -24,7 +26,6 @@ __all__ = ["Mark", "read_rtstruct", "read_seg", "read_sr"]
 
 Contour = tuple[tuple[float, float, float], ...]
 _MAX_MARKS = 20_000
-_MAX_DEPTH = 50
 _SEMANTIC_TAG = re.compile(r"( \((body structure|property|qualifier value|substance|morphologic abnormality)\))+$")
 """What SNOMED CT appends to a name to say what kind of thing it names."""
 
@@ -80,10 +81,10 @@ def meaning(ds: Any, keyword: str) -> str:
 # --- SEG ------------------------------------------------------------------------------------------------------------
 
 
-def read_seg(ds: Any, warn: Warn) -> list[Mark]:
+def read_seg(ds: Any, warn: Warn, limits: Limits) -> list[Mark]:
     """One mark for each segment on each frame that holds any of it (PS3.3 C.8.20)."""
     rows, columns, frames = whole(ds, "Rows") or 0, whole(ds, "Columns") or 0, whole(ds, "NumberOfFrames") or 1
-    check_size(columns, rows, frames)
+    check_size(columns, rows, frames, limits)
     check_length(ds, frames)
     labels = {whole(s, "SegmentNumber"): _segment_label(s) for s in items(ds, "SegmentSequence")}
     labelmap = code(ds, "SegmentationType", ("BINARY", "FRACTIONAL", "LABELMAP")) == "LABELMAP"
@@ -134,7 +135,7 @@ def _region(ds: Any, n: int, frames: int, label: str, inside: Any, warn: Warn) -
 # --- RTSTRUCT -------------------------------------------------------------------------------------------------------
 
 
-def read_rtstruct(ds: Any, warn: Warn) -> list[Mark]:
+def read_rtstruct(ds: Any, warn: Warn, limits: Limits) -> list[Mark]:  # noqa: ARG001 - all three are called alike
     """One mark for each structure on each image; only closed planar contours are regions (PS3.3 C.8.8.6)."""
     labels = {whole(roi, "ReferencedROINumber"): _roi_label(roi) for roi in items(ds, "RTROIObservationsSequence")}
     marks: list[Mark] = []
@@ -176,14 +177,14 @@ def _drawn_on(drawn: Any) -> str | None:
 # --- SR -------------------------------------------------------------------------------------------------------------
 
 
-def read_sr(ds: Any, warn: Warn) -> list[Mark]:
+def read_sr(ds: Any, warn: Warn, limits: Limits) -> list[Mark]:
     """Its coded statements and its numbers, in order, a line each ("Volume: 33.58 milliliter"); free text stays out."""
-    texts = [Mark(kind="text", source="SR", label=name, text=said) for name, said in _statements(ds, warn, 0)]
-    return texts[:_MAX_MARKS]
+    said = _statements(ds, warn, limits.sequence_depth)
+    return [Mark(kind="text", source="SR", label=name, text=text) for name, text in islice(said, _MAX_MARKS)]
 
 
-def _statements(node: Any, warn: Warn, depth: int) -> Iterator[tuple[str, str]]:
-    if depth > _MAX_DEPTH:
+def _statements(node: Any, warn: Warn, levels: int) -> Iterator[tuple[str, str]]:
+    if levels < 0:
         warn("A structured report is nested too deeply; the rest of it is left out.")
         return
     for content in items(node, "ContentSequence"):
@@ -194,7 +195,7 @@ def _statements(node: Any, warn: Warn, depth: int) -> Iterator[tuple[str, str]]:
             yield name, said
         elif kind == "TEXT":
             warn("Free text of a structured report is left out: it may name the patient.")
-        yield from _statements(content, warn, depth + 1)
+        yield from _statements(content, warn, levels - 1)
 
 
 def _said(content: Any, kind: str) -> str:

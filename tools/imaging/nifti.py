@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from io import BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from medloupe.errors import InputRejected
-from medloupe.tools.imaging.frame import MAX_PIXELS, MAX_TOTAL_PIXELS, Frame
+from medloupe.limits import Limits
+from medloupe.tools.imaging.frame import Frame, check_size
 from medloupe.tools.imaging.geometry import SPACING_MM, Warn
 from medloupe.tools.imaging.grid import RAS_TO_LPS, check_affine, grid_frames, grid_values
 
-__all__ = ["is_nifti", "read_nifti"]
+__all__ = ["declared_bytes", "is_nifti", "read_nifti"]
 
 _TO_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 _MAGIC = {b"n+1\0": 344, b"n+2\0": 4, b"ni1\0": 344, b"ni2\0": 4}
@@ -24,31 +27,46 @@ def is_nifti(head: bytes) -> bool:
     return any(head[at : at + 4] == magic for magic, at in _MAGIC.items())
 
 
-def read_nifti(file: BinaryIO, size: int, *, modality: str | None, warn: Warn) -> list[Frame]:
+def declared_bytes(head: bytes, limits: Limits) -> int:
+    """How long a NIfTI must be by its header, which `head` holds. InputRejected as `read_nifti` would."""
+    shape, dtype, offset = _layout(_header(BytesIO(head)), limits)
+    return offset + math.prod(shape) * dtype.itemsize
+
+
+def read_nifti(file: BinaryIO, size: int, *, modality: str | None, warn: Warn, limits: Limits) -> list[Frame]:
     """The slices of a volume, in mm, LPS; a fourth dimension gives one series a volume. InputRejected otherwise."""
+    header = _header(file)
+    shape, dtype, offset = _layout(header, limits)
+    count = math.prod(shape)
+    if offset > size:
+        raise InputRejected("bad-header", "The NIfTI header says that the voxels lie outside the file.")
+    if offset + count * dtype.itemsize > size:
+        raise InputRejected("truncated", "The NIfTI file ends before its voxels do.")
+    file.seek(offset)
+    stored = np.frombuffer(file.read(count * dtype.itemsize), dtype, count).reshape(shape, order="F")
+    slope, intercept = _scaling(header)
+    affine, spacing = _place(header, warn)
+    values = grid_values(stored, slope, intercept)
+    return grid_frames(values, affine, spacing, source="NIfTI", modality=modality, warn=warn, limits=limits)
+
+
+def _header(file: BinaryIO) -> Any:
     import nibabel as nib
 
-    head = file.read(352)
+    head = file.read(540)
     file.seek(0)
     if head[344:347] == b"ni1" or head[4:7] == b"ni2":
         raise InputRejected("unsupported", "The NIfTI header's voxels lie in another file, which is not opened.")
     kind = nib.Nifti2Header if head[4:7] == b"n+2" else nib.Nifti1Header
     try:
-        header: Any = kind.from_fileobj(file, check=False)
+        # The header alone: extensions, which may follow it and hold anything, are not read.
+        return kind(head[: kind.template_dtype.itemsize], check=False)
     except Exception as error:  # nibabel may raise anything on a damaged header
         raise InputRejected("undecodable", "The NIfTI header is damaged.") from error
-    shape, dtype, offset = _layout(header, size)
-    file.seek(offset)
-    count = int(np.prod(shape))
-    stored = np.frombuffer(file.read(count * dtype.itemsize), dtype, count).reshape(shape, order="F")
-    slope, intercept = _scaling(header)
-    affine, spacing = _place(header, warn)
-    values = grid_values(stored, slope, intercept)
-    return grid_frames(values, affine, spacing, source="NIfTI", modality=modality, warn=warn)
 
 
-def _layout(header: Any, size: int) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Shape (three axes at least), type and place of the voxels, once they are known to lie inside the file."""
+def _layout(header: Any, limits: Limits) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+    """Shape (three axes at least), type and place of the voxels."""
     dims = [int(n) for n in header["dim"]]
     if not 1 <= dims[0] <= 7 or min(dims[1 : dims[0] + 1]) < 1:
         raise InputRejected("bad-header", "The NIfTI header's dimensions are not positive.")
@@ -58,8 +76,7 @@ def _layout(header: Any, size: int) -> tuple[tuple[int, ...], np.dtype[Any], int
     if len(shape) > 4:
         raise InputRejected("unsupported", "NIfTI of more than four dimensions is not an image.")
     shape = shape + (1,) * (3 - len(shape))
-    if shape[0] * shape[1] > MAX_PIXELS or np.prod(shape, dtype=float) > MAX_TOTAL_PIXELS:
-        raise InputRejected("too-large", "The NIfTI header declares more voxels than are allowed.")
+    check_size(shape[0], shape[1], math.prod(shape[2:]), limits)
     try:
         dtype = header.get_data_dtype()
     except Exception as error:  # nibabel's own errors for unknown codes
@@ -69,10 +86,8 @@ def _layout(header: Any, size: int) -> tuple[tuple[int, ...], np.dtype[Any], int
     offset, least = float(header["vox_offset"]), float(header.single_vox_offset)
     if offset == 0:
         offset = least
-    if not np.isfinite(offset) or offset < least or offset > size:
+    if not np.isfinite(offset) or offset < least:
         raise InputRejected("bad-header", "The NIfTI header says that the voxels lie outside the file.")
-    if offset + np.prod(shape, dtype=float) * dtype.itemsize > size:
-        raise InputRejected("truncated", "The NIfTI file ends before its voxels do.")
     return shape, dtype, int(offset)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import math
 from typing import Any, BinaryIO
 
 import nrrd
@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from medloupe.errors import InputRejected
-from medloupe.tools.imaging.frame import MAX_PIXELS, MAX_TOTAL_PIXELS, Frame, Values
+from medloupe.limits import Limits
+from medloupe.tools.imaging.frame import Frame, Values, check_size
 from medloupe.tools.imaging.geometry import Warn
 from medloupe.tools.imaging.grid import check_affine, grid_frames, grid_values
+from medloupe.tools.imaging.inflate import GZIP, inflated
 
 __all__ = ["read_nrrd"]
 
@@ -25,12 +27,13 @@ _SPACES = {
 """Signs that take each anatomical space to LPS."""
 
 
-def read_nrrd(file: BinaryIO, *, modality: str | None, warn: Warn) -> list[Frame]:
+def read_nrrd(file: BinaryIO, *, modality: str | None, warn: Warn, limits: Limits) -> list[Frame]:
     """The slices of a volume, in mm, LPS. InputRejected for detached data and for what is no plain 2D or 3D volume."""
     header = _header(file)
-    shape, dtype = _layout(header)
+    shape, dtype = _layout(header, limits)
     count = int(np.prod(shape))
-    stored = np.frombuffer(_voxels(file, header, count * dtype.itemsize), dtype, count).reshape(shape, order="F")
+    data = _voxels(file, header, count * dtype.itemsize, limits)
+    stored = np.frombuffer(data, dtype, count).reshape(shape, order="F")
     affine, spacing = _place(header, warn)
     if len(shape) == 4 and _colour_axis(header):
         if dtype != np.uint8 or shape[0] != 3:
@@ -38,7 +41,7 @@ def read_nrrd(file: BinaryIO, *, modality: str | None, warn: Warn) -> list[Frame
         values: Values = np.moveaxis(stored, 0, -1)
     else:
         values = grid_values(stored, 1.0, 0.0)
-    return grid_frames(values, affine, spacing, source="NRRD", modality=modality, warn=warn)
+    return grid_frames(values, affine, spacing, source="NRRD", modality=modality, warn=warn, limits=limits)
 
 
 def _header(file: BinaryIO) -> dict[str, Any]:
@@ -61,7 +64,7 @@ def _header(file: BinaryIO) -> dict[str, Any]:
         raise InputRejected("undecodable", "The NRRD header is damaged.") from error
 
 
-def _layout(header: dict[str, Any]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _layout(header: dict[str, Any], limits: Limits) -> tuple[tuple[int, ...], np.dtype[Any]]:
     try:
         shape = tuple(int(n) for n in header["sizes"])
         from nrrd.reader import _determine_datatype  # its only table of type names
@@ -73,8 +76,8 @@ def _layout(header: dict[str, Any]) -> tuple[tuple[int, ...], np.dtype[Any]]:
         raise InputRejected("unsupported", "The NRRD is no two- or three-dimensional image.")
     if len(shape) == 4 and not _colour_axis(header):
         raise InputRejected("unsupported", "The NRRD is no two- or three-dimensional image.")
-    if float(np.prod(shape, dtype=float)) > MAX_TOTAL_PIXELS or max(shape) > MAX_PIXELS:
-        raise InputRejected("too-large", "The NRRD header declares more voxels than are allowed.")
+    columns, rows, *rest = shape[1:] if len(shape) == 4 else shape
+    check_size(columns, rows, math.prod(rest), limits)
     return shape + (1,) * (3 - len(shape)), dtype
 
 
@@ -83,7 +86,7 @@ def _colour_axis(header: dict[str, Any]) -> bool:
     return bool(kinds) and kinds[0] in ("rgb-color", "3-color", "vector")
 
 
-def _voxels(file: BinaryIO, header: dict[str, Any], size: int) -> bytes:
+def _voxels(file: BinaryIO, header: dict[str, Any], size: int, limits: Limits) -> bytes:
     """Exactly `size` bytes of raw or gzip data: inflating stops there, whatever the file holds."""
     encoding = str(header.get("encoding", "")).lower()
     if int(header.get("line skip", header.get("lineskip", 0))) or int(
@@ -93,18 +96,7 @@ def _voxels(file: BinaryIO, header: dict[str, Any], size: int) -> bytes:
     if encoding == "raw":
         data = file.read(size)
     elif encoding in ("gzip", "gz"):
-        inflater, parts = zlib.decompressobj(16 + zlib.MAX_WBITS), []
-        left = size
-        try:
-            while left > 0 and not inflater.eof:
-                chunk = inflater.unconsumed_tail or file.read(2**16)
-                parts.append(inflater.decompress(chunk, left))
-                left -= len(parts[-1])
-                if not chunk and not parts[-1]:
-                    break
-        except zlib.error as error:
-            raise InputRejected("undecodable", "The NRRD's compressed voxels are damaged.") from error
-        data = b"".join(parts)
+        data = b"".join(inflated(file, GZIP, limits, declared=size))
     else:
         raise InputRejected("unsupported", "The NRRD's encoding is neither raw nor gzip.")
     if len(data) < size:

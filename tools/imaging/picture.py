@@ -11,6 +11,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from medloupe.errors import InputRejected
+from medloupe.limits import Limits
 from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact
 from medloupe.tools.imaging.geometry import Warn
 from medloupe.tools.imaging.window import full_range, window_for
@@ -22,18 +23,19 @@ _GREY = {"L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 _ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
 
 
-def read_picture(file: BinaryIO, *, modality: str, warn: Warn) -> list[Frame]:
+def read_picture(file: BinaryIO, *, modality: str, warn: Warn, limits: Limits) -> list[Frame]:
     """Every page of a PNG, JPEG, WebP or TIFF. InputRejected for what cannot be decoded whole.
 
     8-bit and 16-bit grey keep their values; colour becomes RGB, and grey again when its channels are equal. Alpha is
     dropped. EXIF orientation is applied. There is no spacing: a picture's resolution says nothing of the patient.
     """
     try:
+        PIL.Image.MAX_IMAGE_PIXELS = limits.frame_pixels  # a second line: what a page declares is checked below
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(file, formats=("PNG", "JPEG", "TIFF", "WEBP")) as opened:
-                return list(_pages(opened, modality, warn))
+                return list(_pages(opened, modality, warn, limits))
     except InputRejected:
         raise
     except (PIL.Image.DecompressionBombWarning, PIL.Image.DecompressionBombError) as error:
@@ -44,17 +46,15 @@ def read_picture(file: BinaryIO, *, modality: str, warn: Warn) -> list[Frame]:
         raise InputRejected("truncated" if cut else "undecodable", reason) from error
 
 
-def _pages(opened: PIL.Image.Image, modality: str, warn: Warn) -> Iterator[Frame]:
+def _pages(opened: PIL.Image.Image, modality: str, warn: Warn, limits: Limits) -> Iterator[Frame]:
     kind = opened.format or ""
-    check_size(opened.width, opened.height)  # before n_frames, which walks the file
-    pages = getattr(opened, "n_frames", 1)
+    pages = _checked_pages(opened, limits)
     if pages > 1 and kind != "TIFF":
         warn("The picture holds several frames: the first is used.")
         pages = 1
     for page in range(pages):
         if pages > 1:
             opened.seek(page)
-        check_size(opened.width, opened.height, pages)
         values, window = _values(opened, modality, warn)
         draft = Draft(
             frame=page,
@@ -67,6 +67,24 @@ def _pages(opened: PIL.Image.Image, modality: str, warn: Warn) -> Iterator[Frame
             transfer_syntax="JPEG" if kind == "MPO" else kind,
         )
         yield Frame(values=values, draft=draft, kind="picture", instance_number=page)
+
+
+def _checked_pages(opened: PIL.Image.Image, limits: Limits) -> int:
+    """How many pages there are, once all are known to be of an allowed size together."""
+    check_size(opened.width, opened.height, 1, limits)
+    if opened.format != "TIFF":
+        return int(getattr(opened, "n_frames", 1))
+    page = pixels = 0
+    while True:
+        try:
+            opened.seek(page)  # not n_frames, which walks to the end of the file first
+        except EOFError:
+            return page
+        check_size(opened.width, opened.height, 1, limits)
+        pixels += opened.width * opened.height
+        if pixels > limits.file_pixels:
+            raise InputRejected("too-large", f"The file declares more pixels than the {limits.file_pixels:,} allowed.")
+        page += 1
 
 
 def _values(opened: PIL.Image.Image, modality: str, warn: Warn) -> tuple[Values, Window | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,11 +13,13 @@ from pathlib import PurePath
 from typing import BinaryIO, Literal
 
 from medloupe.errors import InputRejected
+from medloupe.limits import DEFAULT, Limits
 from medloupe.tools.imaging.dicom import read_dicom
-from medloupe.tools.imaging.frame import MAX_FILE_BYTES, MAX_INFLATED_BYTES, Frame
+from medloupe.tools.imaging.frame import Frame
 from medloupe.tools.imaging.geometry import Warn
+from medloupe.tools.imaging.inflate import GZIP, inflated, inflated_head
 from medloupe.tools.imaging.marks import Mark
-from medloupe.tools.imaging.nifti import is_nifti, read_nifti
+from medloupe.tools.imaging.nifti import declared_bytes, is_nifti, read_nifti
 from medloupe.tools.imaging.nrrd import read_nrrd
 from medloupe.tools.imaging.picture import read_picture
 from medloupe.tools.imaging.sources import Source, is_dicomdir, open_source
@@ -40,8 +41,8 @@ _FIRST_TAGS = (
     b"\0\x08\0\5", b"\0\x08\0\x08",
 )  # fmt: skip
 """How a data set without a preamble starts."""
-_HEAD_BYTES = 352
-"""Enough to tell every kind apart: NIfTI-1 has its magic at 344."""
+_HEAD_BYTES = 540
+"""Enough to tell every kind apart, and the whole header of a NIfTI-2."""
 TALKATIVE = ("pydicom", "PIL", "highdicom", "nibabel.global", "tifffile")
 """Loggers of libraries that quote tag values."""
 _LOGGERS = [logging.getLogger(name) for name in TALKATIVE]
@@ -60,16 +61,16 @@ class Read:
     """Regions and texts of an object that is no image."""
 
 
-def read_source(source: Source, modality: str | None) -> Read | None:
+def read_source(source: Source, modality: str | None, limits: Limits = DEFAULT) -> Read | None:
     """A file's frames; None when it is no kind that is read here. InputRejected when it cannot be read whole.
 
     `modality` (checked by the caller) overrides what the tags say.
     """
-    with open_source(source) as (file, size):
-        inner, size, suffix = unwrapped(file, size, source.suffix)
+    with open_source(source, limits) as (file, size):
+        inner, size, suffix = unwrapped(file, size, source.suffix, limits)
         if sniff(inner) is None or is_dicomdir(inner):
             return None
-        read = read_stream(inner, size, suffix, modality)
+        read = read_stream(inner, size, suffix, modality, limits)
     return replace(read, frames=[replace(f, file=source.number) for f in read.frames])
 
 
@@ -86,34 +87,36 @@ def sniff(file: BinaryIO) -> Kind | None:
     return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
 
 
-def read_stream(file: BinaryIO, size: int, suffix: str, modality: str | None) -> Read:
+def read_stream(file: BinaryIO, size: int, suffix: str, modality: str | None, limits: Limits = DEFAULT) -> Read:
     """Read an open, seekable file of `size` bytes; `suffix` (".dcm") only serves to say that a name is wrong."""
     kind = sniff(file)
     if kind is None:
         raise unknown(file)
     if kind == "gzip":
         raise InputRejected("unsupported", "The file is compressed twice.")
-    if size > MAX_FILE_BYTES:
-        raise InputRejected("too-large", f"The file is larger than {MAX_FILE_BYTES:,} bytes.")
+    if size > limits.file_bytes:
+        raise InputRejected("too-large", f"The file is larger than {limits.file_bytes:,} bytes.")
     notes: dict[str, None] = {}  # an ordered set: a 30-frame file says a thing once
     named = _SUFFIXES.get(suffix.lower())
     if named not in (None, kind):
         notes[f"The file's name says {named}, its content is {kind}: it was read as {kind}."] = None
     with _quiet() as heard:
-        frames, marks = _content(file, size, kind, modality, lambda note: notes.setdefault(note))
+        frames, marks = _content(file, size, kind, modality, lambda note: notes.setdefault(note), limits)
         notes.update(dict.fromkeys(_retold(heard)))
     return Read(frames=frames, marks=marks, notes=list(notes))
 
 
-def _content(file: BinaryIO, size: int, kind: Kind, modality: str | None, warn: Warn) -> tuple[list[Frame], list[Mark]]:
+def _content(
+    file: BinaryIO, size: int, kind: Kind, modality: str | None, warn: Warn, limits: Limits
+) -> tuple[list[Frame], list[Mark]]:
     match kind:
         case "DICOM":
-            return read_dicom(file, modality=modality, warn=warn)
+            return read_dicom(file, modality=modality, warn=warn, limits=limits)
         case "NIfTI":
-            return read_nifti(file, size, modality=modality, warn=warn), []
+            return read_nifti(file, size, modality=modality, warn=warn, limits=limits), []
         case "NRRD":
-            return read_nrrd(file, modality=modality, warn=warn), []
-    frames = read_picture(file, modality=modality or "OT", warn=warn)
+            return read_nrrd(file, modality=modality, warn=warn, limits=limits), []
+    frames = read_picture(file, modality=modality or "OT", warn=warn, limits=limits)
     warn(
         "A picture says nothing of spacing, sides or whether it is turned: "
         "sizes are in pixels, left and right cannot be told."
@@ -123,12 +126,12 @@ def _content(file: BinaryIO, size: int, kind: Kind, modality: str | None, warn: 
     return frames, []
 
 
-def unwrapped(file: BinaryIO, size: int, suffix: str) -> tuple[BinaryIO, int, str]:
+def unwrapped(file: BinaryIO, size: int, suffix: str, limits: Limits) -> tuple[BinaryIO, int, str]:
     """The file itself, or what a gzip holds (in memory), with its size and the suffix of its inner name."""
     if sniff(file) != "gzip":
         return file, size, suffix
-    inflated = _gunzip(file)
-    return BytesIO(inflated), len(inflated), PurePath(suffix).stem
+    inner = _gunzip(file, limits)
+    return inner, inner.getbuffer().nbytes, PurePath(suffix).stem
 
 
 def unknown(file: BinaryIO) -> InputRejected:
@@ -146,22 +149,18 @@ def unknown(file: BinaryIO) -> InputRejected:
     return InputRejected("unknown-format", "The file is of no format that is read here.")
 
 
-def _gunzip(file: BinaryIO) -> bytes:
-    """Inflate piecewise, and stop at the limit; what follows the first member is not read."""
-    inflater, parts, total = zlib.decompressobj(16 + zlib.MAX_WBITS), [], 0
-    try:
-        while not inflater.eof:
-            chunk = inflater.unconsumed_tail or file.read(2**16)
-            part = inflater.decompress(chunk, 2**20)
-            if not chunk and not part:
-                raise InputRejected("truncated", "The compressed file ends early.")
-            total += len(part)
-            if total > MAX_INFLATED_BYTES:
-                raise InputRejected("too-large", "The compressed file inflates beyond what is allowed.")
-            parts.append(part)
-    except zlib.error as error:
-        raise InputRejected("undecodable", "The compressed file is damaged.") from error
-    return b"".join(parts)
+def _gunzip(file: BinaryIO, limits: Limits) -> BytesIO:
+    """What a gzip holds; no more than its beginning where that is of no kind that is read."""
+    head = BytesIO(inflated_head(file, GZIP, _HEAD_BYTES))
+    kind = sniff(head)
+    if kind is None and head.getbuffer().nbytes == _HEAD_BYTES:
+        return head
+    declared = declared_bytes(head.getvalue(), limits) if kind == "NIfTI" else None
+    inner = BytesIO()
+    for piece in inflated(file, GZIP, limits, declared=declared):
+        inner.write(piece)
+    inner.seek(0)
+    return inner
 
 
 @contextmanager

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from medloupe.errors import InputRejected
+from medloupe.limits import DEFAULT, Limits
 from medloupe.prompts import knowledge
 from medloupe.tools.imaging.assembly import build_study
-from medloupe.tools.imaging.limits import DEFAULT, Limits
 from medloupe.tools.imaging.reading import Read, unknown
 from medloupe.tools.imaging.sources import Source, find_sources
 from medloupe.tools.imaging.store import ImageStore
@@ -66,7 +66,7 @@ def _modality(modality: str | None) -> str | None:
 
 def _read_files(root: Path, modality: str | None, limits: Limits, on_rejected: Rejecting | None) -> Read:
     """All that a file, or every file of a folder or ZIP that can be read, gave."""
-    sources = find_sources(root)
+    sources = find_sources(root, limits)
     outcomes, notes = read_all(sources, modality, limits)
     if len(sources) == 1 and sources[0].path == root and sources[0].entry is None:
         read, rejected = outcomes[0]

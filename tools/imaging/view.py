@@ -29,6 +29,8 @@ _CONTOUR_RGB = (0, 255, 255)
 """Cyan: no tissue, stain or grey has it."""
 _NARROWEST = 1e-30
 """A window narrower than this is a threshold: float32 cannot hold its slope."""
+_BACKGROUND = 0
+_LONGEST_TABLE = 2**20
 _GAP = 8
 """Pixels of black between the two pictures of a pair."""
 
@@ -37,22 +39,69 @@ def render(values: Values, image: Image, window: Window | None) -> Grey8:
     """Values as a person sees them: (rows, columns) or (rows, columns, 3) uint8.
 
     `values` are the whole image's or any crop of them; `window` None means the image's own. MONOCHROME1 is inverted.
+    Padding is no part of the picture and is shown black.
     """
     if values.ndim == 3:
         return values.astype(np.uint8, copy=False)
-    low, high = ends(window or image.window or window_for(image, values, "default"))
-    if high - low > _NARROWEST:
-        grey = values.astype(np.float32)
-        with np.errstate(over="ignore"):  # infinity is white
-            grey -= low
-            grey *= 255.0 / (high - low)
-        np.clip(grey, 0, 255, out=grey)
-        np.rint(grey, out=grey)
-        # A value that is no number is shown black.
-        shown: Grey8 = (np.nan_to_num(grey, copy=False) if values.dtype.kind == "f" else grey).astype(np.uint8)
+    window = window or image.window or window_for(image, values, "default")
+    if window.levels:
+        shown = _by_table(values, window)
+    elif window.source == "VOI SIGMOID":
+        shown = _by_sigmoid(values, window)
     else:
-        shown = np.where(values > low, np.uint8(255), np.uint8(0))
-    return 255 - shown if image.inverted else shown
+        shown = _linearly(values, window)
+    if image.inverted:
+        shown = 255 - shown
+    if image.padding is not None:
+        low, high = image.padding
+        shown[(values >= low) & (values <= high)] = _BACKGROUND
+    return shown
+
+
+def _linearly(values: Values, window: Window) -> Grey8:
+    low, high = ends(window)
+    if high - low <= _NARROWEST:
+        return np.where(values > low, np.uint8(255), np.uint8(0))
+    grey = values.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinity is white
+        grey -= low
+        grey *= 255.0 / (high - low)
+    return _as_bytes(grey)
+
+
+def _by_sigmoid(values: Values, window: Window) -> Grey8:
+    """PS3.3 C.11.2.1.3.1."""
+    grey = values.astype(np.float64)
+    with np.errstate(over="ignore"):
+        grey -= window.centre
+        grey *= -4.0 / window.width
+        np.exp(grey, out=grey)
+    grey += 1
+    return _as_bytes(np.divide(255.0, grey, out=grey))
+
+
+def _by_table(values: Values, window: Window) -> Grey8:
+    """PS3.3 C.11.2.1.1; whole numbers by a table of all there may be, where that is short."""
+    starts = np.array([value for value, _ in window.levels])
+    greys = np.array([grey for _, grey in window.levels], np.uint8)
+
+    def look_up(numbers: npt.NDArray[Any]) -> Grey8:
+        return greys[np.maximum(np.searchsorted(starts, numbers, side="right") - 1, 0)]
+
+    if values.dtype.kind == "f":
+        return np.where(np.isnan(values), np.uint8(0), look_up(values))
+    least, most = int(values.min(initial=0)), int(values.max(initial=0))
+    if most - least > _LONGEST_TABLE:
+        return look_up(values)
+    return look_up(np.arange(least, most + 1))[values.astype(np.int64) - least]
+
+
+def _as_bytes(grey: npt.NDArray[Any]) -> Grey8:
+    """Rounded, in place; a value that is no number is shown black."""
+    np.clip(grey, 0, 255, out=grey)
+    np.rint(grey, out=grey)
+    grey[np.isnan(grey)] = 0
+    return grey.astype(np.uint8)
 
 
 def cut_view(

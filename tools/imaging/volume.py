@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medloupe.errors import ActionRejected
-from medloupe.tools.imaging.frame import MAX_TOTAL_PIXELS, Values, compact
+from medloupe.tools.imaging.frame import Values, compact
 from medloupe.tools.imaging.geometry import Orientation, Position, letters_of
 from medloupe.tools.imaging.store import ImageStore
 from medloupe.types import Image, Series, Spacing, Study
@@ -26,6 +26,8 @@ STEP_TOLERANCE = 0.01
 """How far one step between slices may be from another, as a share."""
 _SQUARE = 0.01
 _MAX_SHEAR_DEGREES = 0.5
+_MOST_VOXELS = 2**30
+"""Beyond it a volume is not put together: it would lie in memory twice."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Volume:
         turned = [np.abs(np.subtract(i.orientation, first.orientation)).max() if i.orientation else 1.0 for i in images]
         if not same or max(turned) > 1e-3 or any(i.position is None for i in images):
             raise ActionRejected(f"The slices of series {series} differ in size, spacing or orientation.")
-        if len(images) * first.width * first.height > MAX_TOTAL_PIXELS:
+        if len(images) * first.width * first.height > _MOST_VOXELS:
             raise ActionRejected(f"Series {series} is too large to be reformatted.")
         steps = np.diff(np.array([i.position for i in images]), axis=0)
         step = steps.mean(axis=0)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from medloupe.errors import ActionRejected
 from medloupe.prompts import knowledge
 from medloupe.tools.imaging.frame import Values
-from medloupe.tools.imaging.tags import BadValueError, code, item, numbers
+from medloupe.tools.imaging.tags import BadValueError, code, items, numbers
 from medloupe.types import Image, Window
 
 __all__ = ["ends", "full_range", "preset_names", "series_window", "voi_windows", "window_for"]
@@ -19,6 +19,8 @@ __all__ = ["ends", "full_range", "preset_names", "series_window", "voi_windows",
 _SAMPLES = 2**18
 """Percentiles are taken over about this many evenly spaced values."""
 _MAX_WINDOWS = 8
+_MAX_LEVELS = 4096
+"""Changes of grey in a VOI LUT: a smooth one has 255."""
 _FAR = 1e30
 """Beyond every pixel value, and within float32."""
 _FLAT = 0.02
@@ -117,12 +119,19 @@ def _between(low: float, high: float, source: str) -> Window:
     return Window(centre=(low + high) / 2, width=(high - low) or 1.0, source=source)
 
 
-def voi_windows(voi: Any, ds: Any, values: Values, warn: Callable[[str], None]) -> tuple[Window, ...]:
-    """The file's windows in order, else its first VOI LUT as the linear window nearest to it, else none.
+def voi_windows(voi: Any, ds: Any, values: Values, warn: Callable[[str], None], modality: str) -> tuple[Window, ...]:
+    """The file's windows and its VOI LUTs, each in order; which are first, where both are there, the modality says.
 
-    `voi` holds the windows (a functional group's item, or the dataset itself), `ds` is the whole dataset. LINEAR is
-    made for whole numbers (it takes one off the width), so values that are not are shown with LINEAR_EXACT.
+    `voi` holds them (a functional group's item, or the dataset itself), `ds` is the whole dataset.
     """
+    linear, tables = _stated_windows(voi, values, warn), _tables(voi, ds, warn)
+    own = knowledge("windows").get(modality, {})
+    return ((*tables, *linear) if own.get("voi") == "lut" else (*linear, *tables))[:_MAX_WINDOWS]
+
+
+def _stated_windows(voi: Any, values: Values, warn: Callable[[str], None]) -> tuple[Window, ...]:
+    """By centre and width. LINEAR is made for whole numbers (it takes one off the width), so values that are not are
+    shown with LINEAR_EXACT."""
     try:
         centres, widths = numbers(voi, "WindowCenter"), numbers(voi, "WindowWidth")
     except BadValueError as bad:
@@ -136,32 +145,45 @@ def voi_windows(voi: Any, ds: Any, values: Values, warn: Callable[[str], None]) 
         sound = [(c, w) for c, w in zip(centres, widths, strict=False) if w >= least]
         if len(sound) < max(len(centres), len(widths)):
             warn("WindowWidth is not positive: the file's window is not used.")
-        if sound and function == "SIGMOID":
-            warn("The sigmoid VOI function is shown as a linear window.")
-        if sound:
-            return tuple(Window(centre=c, width=w, source=source) for c, w in sound[:_MAX_WINDOWS])
-    table = _lut_window(ds, warn)
-    return () if table is None else (table,)
+        return tuple(Window(centre=c, width=w, source=source) for c, w in sound)
+    return ()
 
 
-def _lut_window(ds: Any, warn: Callable[[str], None]) -> Window | None:
+def _tables(voi: Any, ds: Any, warn: Callable[[str], None]) -> tuple[Window, ...]:
     try:
-        table = item(ds, "VOILUTSequence")
-        descriptor = None if table is None else numbers(table, "LUTDescriptor", 3)
-        if descriptor is None:
-            return None
-        shown = _lut_entries(table, int(descriptor[0]) or 2**16, "<" if ds.original_encoding[1] else ">")
-    except (BadValueError, AttributeError, ValueError):
+        found = (items(voi, "VOILUTSequence") or items(ds, "VOILUTSequence"))[:_MAX_WINDOWS]
+        return tuple(_table(one, "<" if ds.original_encoding[1] else ">") for one in found)
+    except (BadValueError, AttributeError, TypeError, ValueError):
         warn("The VOI LUT cannot be read and is not used.")
-        return None
-    low, high = shown.min(), shown.max()
-    black = np.flatnonzero(shown <= low + _FLAT * (high - low))
-    white = np.flatnonzero(shown >= high - _FLAT * (high - low))
-    if not high > low or black[-1] >= white[0]:
-        warn("The VOI LUT does not rise from black to white and is not used.")
-        return None
-    warn("The VOI LUT is shown as the linear window nearest to it.")
-    return _between(descriptor[1] + float(black[-1]), descriptor[1] + float(white[0]), "VOI LUT")
+        return ()
+
+
+def _table(table: Any, order: str) -> Window:
+    """As the greys it comes to, and where they change; ValueError for one that is not to be used."""
+    descriptor = numbers(table, "LUTDescriptor", 3)
+    if descriptor is None:
+        raise ValueError("a table needs a descriptor")
+    count, first, bits = int(descriptor[0]) or 2**16, descriptor[1], int(descriptor[2])
+    entries = _lut_entries(table, count, order)
+    if not 1 <= bits <= 16 or entries.max() == entries.min():
+        raise ValueError("a table must tell values apart")
+    greys = np.rint(np.minimum(entries / (2**bits - 1), 1) * 255).astype(int)
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(greys)) + 1))
+    if len(starts) > _MAX_LEVELS:
+        raise ValueError("a table should be smooth")
+    levels = tuple((first + float(n), int(greys[n])) for n in starts)
+    nearest = _between(*_linear_part(entries, first), "VOI LUT")
+    return nearest.model_copy(update={"levels": levels})
+
+
+def _linear_part(entries: npt.NDArray[np.float64], first: float) -> tuple[float, float]:
+    """Where a rising table leaves black and reaches white; from end to end for any other."""
+    low, high = entries.min(), entries.max()
+    black = np.flatnonzero(entries <= low + _FLAT * (high - low))
+    white = np.flatnonzero(entries >= high - _FLAT * (high - low))
+    if black[-1] >= white[0]:
+        return first, first + len(entries) - 1
+    return first + float(black[-1]), first + float(white[0])
 
 
 def _lut_entries(table: Any, count: int, order: str) -> npt.NDArray[np.float64]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_h
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, create_model
 
+from medloupe.limits import Limits
 from medloupe.tools.imaging.frame import Frame, Values
 from medloupe.tools.imaging.reading import Read
 from medloupe.tools.imaging.sources import Source
@@ -81,6 +82,7 @@ class Batch(Frozen):
 
     tasks: tuple[Task, ...]
     modality: str | None
+    limits: Limits
 
 
 class _Place(Frozen):

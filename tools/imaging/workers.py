@@ -27,7 +27,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from medloupe.errors import InputRejected
-from medloupe.tools.imaging.limits import Limits
+from medloupe.limits import Limits
 from medloupe.tools.imaging.reading import Read
 from medloupe.tools.imaging.sources import Source
 from medloupe.tools.imaging.wire import (
@@ -353,7 +353,8 @@ class _Load:
         tasks = tuple(Task.of(self._sources[place]) for place in worker.pending)
         worker.deadline = time.monotonic() + (self._limits.seconds if worker.ready else _START_SECONDS)
         try:
-            send(worker.channel, Batch(tasks=tasks, modality=self._modality), worker.segment.descriptor)
+            batch = Batch(tasks=tasks, modality=self._modality, limits=self._limits)
+            send(worker.channel, batch, worker.segment.descriptor)
         except OSError:
             self._ended(worker)
 
