@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from medloupe.agent.state import Draft, Drafted, StatedClaim
+from medloupe.tools.look import Loupe
 from medloupe.tools.verify import claims_from_attributes, claims_from_text
-from medloupe.types import Claim, Region, Statement, Study, View
+from medloupe.types import Claim, Region, Statement, View
 
 __all__ = ["claims_of"]
 
@@ -16,12 +17,12 @@ _OUR_NAME = re.compile(r"[RV]\d+")
 
 
 def claims_of(
-    draft: Draft, views: Sequence[View], regions: Sequence[Region], overview: View, study: Study, *, first_id: int
+    draft: Draft, views: Sequence[View], regions: Sequence[Region], overview: View, loupe: Loupe, *, first_id: int
 ) -> tuple[list[Claim], list[Statement]]:
     """The claims of a whole draft, from C`first_id` on, and its statements, which name their claims."""
     claims: list[Claim] = []
     statements: list[Statement] = []
-    scene = _Scene(views, regions, overview, study)
+    scene = _Scene(views, regions, overview, loupe)
     for number, sentence in enumerate(draft.sentences, start=1):
         found, words = scene.claims(sentence, first_id=first_id + len(claims))
         claims += found
@@ -40,11 +41,11 @@ def claims_of(
 class _Scene:
     """Where claims can be: the views and the regions they were made for."""
 
-    def __init__(self, views: Sequence[View], regions: Sequence[Region], overview: View, study: Study) -> None:
+    def __init__(self, views: Sequence[View], regions: Sequence[Region], overview: View, loupe: Loupe) -> None:
         self._views = {view.index: view for view in views}
         self._regions = {region.id: region for region in regions}
         self._overview = overview
-        self._study = study
+        self._loupe = loupe
 
     def claims(self, sentence: Drafted, *, first_id: int) -> tuple[list[Claim], list[str]]:
         """Structured claims, then what only the words say."""
@@ -59,7 +60,7 @@ class _Scene:
             return claims, []
         view = self._view_of(sentence, None)
         parsed, words = claims_from_text(
-            sentence.text, first_id=first_id, image=self._study.images[view.image],
+            sentence.text, first_id=first_id, image=self._loupe.image(view.image),
             region=self._region(view), view=view.index,
         )  # fmt: skip
         for claim in parsed:

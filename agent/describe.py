@@ -83,6 +83,7 @@ class VLMDescriber:
         ask = template.render(
             view=view.index,
             kind=view.kind,
+            plane=view.plane,
             parent=view.parent,
             other=view.other,
             box=view.box,

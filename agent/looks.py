@@ -58,7 +58,7 @@ def carry_out(job: Job, loupe: Loupe, views: Sequence[View], *, measure: bool) -
     by_index = {view.index: view for view in views}
     match action:
         case Slice():
-            return Look(loupe.slice(action.series, action.index, index=job.view))
+            return Look(loupe.slice(action.series, action.index, plane=action.plane, index=job.view))
         case SetWindow():
             parent = by_index[action.view]
             return Look(loupe.window(parent, preset=action.preset, window=action.window, index=job.view))

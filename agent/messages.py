@@ -89,6 +89,8 @@ class Chain:
             return "whole image"
         if view.kind == "compare":
             return f"V{view.parent} beside V{view.other}"
+        if view.plane:
+            return f"{view.plane} slice across the study, whole"
         if view.kind == "slice":
             return f"image {view.image} of the study, whole"
         box = view.box

@@ -199,7 +199,7 @@ class ReaderNodes:
         scene = DescribeScene(
             view=view,
             overview=overview,
-            image=self._resources.loupe(task["study_id"]).study.images[view.image],
+            image=self._resources.loupe(task["study_id"]).image(view.image),
             region=look.region,
             measurement=look.measurement,
             prefix=self._prefix(task["study_id"], overview),
@@ -218,13 +218,13 @@ class ReaderNodes:
         """Stop for a person, who may add, move or exclude regions; what is added or moved is looked at next."""
         regions = state.get("regions", [])
         shown = [region.model_dump(mode="json", exclude={"mask"}) for region in regions]
-        study = self._resources.loupe(state["study_id"]).study
+        loupe = self._resources.loupe(state["study_id"])
         asked: dict[str, object] = {"regions": shown, "overview": state["overview"]}
         # A malformed reply is asked for again, with what was wrong: raised, it would stay in the checkpoint.
         while True:
             try:
                 said = read_review(interrupt(asked), regions)
-                jobs = review_jobs(said, state, study)
+                jobs = review_jobs(said, state, loupe)
                 break
             except UsageError as error:
                 asked = {**asked, "error": str(error)}
@@ -275,11 +275,11 @@ class ReaderNodes:
         """Every checkable thing that the draft says, from its structure and from its words."""
         draft = state["draft"]
         assert draft is not None
-        study = self._resources.loupe(state["study_id"]).study
+        loupe = self._resources.loupe(state["study_id"])
         overview = view_of(state["views"], state["overview"])
         first = state["next_claim"]
         regions = state.get("regions", [])
-        claims, statements = claims_of(draft, state["views"], regions, overview, study, first_id=first)
+        claims, statements = claims_of(draft, state["views"], regions, overview, loupe, first_id=first)
         unparsed = list(dict.fromkeys(word for statement in statements for word in statement.unparsed))
         _emitter(writer)(_event("claims", state["turn"], claims=claims, unparsed=unparsed))
         return {
@@ -315,7 +315,7 @@ class ReaderNodes:
         claims = {claim.id: claim for claim in state.get("claims", [])}
         if self._resources.vlm is not None and not state.get("recheck"):  # once a question, and only where it may help
             again = second_look(
-                list(claims.values()), verdicts, state["views"], self._resources.loupe(state["study_id"]).study,
+                list(claims.values()), verdicts, state["views"], self._resources.loupe(state["study_id"]),
                 first_view=state["next_view"], budget=self._resources.budget,
                 spent=state["spent"].model_copy(update={"seconds": time.time() - state["started"]}),
             )  # fmt: skip

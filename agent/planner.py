@@ -59,7 +59,10 @@ class PlanScene:
         for series in (s for s in study.series if len(s.images) > 1):
             here = series.index == shown.series
             place = f"; V{self.overview.index} shows number {series.images.index(shown.index)}" if here else ""
-            parts.append(f"Series {series.index} has {len(series.images)} images{place}.")
+            across = "".join(
+                f"; {plane} slices 0 to {count - 1}" for plane, count in self.loupe.planes(series.index).items()
+            )
+            parts.append(f"Series {series.index} has {len(series.images)} images{place}{across}.")
         presets = preset_names(shown)
         return " ".join([*parts, *([f"Window presets: {', '.join(presets)}."] if presets else [])])
 
@@ -118,7 +121,7 @@ def check_action(action: Action, scene: PlanScene, taken: Sequence[Action] = ())
 
 
 def _check_window(action: SetWindow, view: View, scene: PlanScene) -> None:
-    presets = preset_names(scene.loupe.study.images[view.image])
+    presets = preset_names(scene.loupe.image(view.image))
     if not presets:
         raise ActionRejected(f"V{view.index} is in colour and has no grey-value window")
     if action.preset is not None and action.preset not in presets:
@@ -130,9 +133,10 @@ def _check_slice(action: Slice, scene: PlanScene) -> None:
     if not 0 <= action.series < len(series):
         raise ActionRejected(f"there is no series {action.series}; there are {len(series)}, counted from 0")
     images = series[action.series].images
-    if not 0 <= action.index < len(images):
+    if action.plane is None and not 0 <= action.index < len(images):
         raise ActionRejected(f"series {action.series} has {len(images)} images, counted from 0")
-    if any(v.kind in ("slice", "overview") and v.image == images[action.index] for v in scene.views):
+    image = scene.loupe.slice_image(action.series, action.index, action.plane)
+    if any(v.kind in ("slice", "overview") and v.image == image for v in scene.views):
         raise ActionRejected("that image was looked at already; name another, or answer")
 
 

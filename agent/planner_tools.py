@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field, ValidationError
@@ -57,10 +57,13 @@ class window(BaseModel):  # noqa: N801
 
 
 class slice(BaseModel):  # noqa: A001, N801
-    """Show another image of a series."""
+    """Show another image of a series, or a slice across it in another plane."""
 
     series: int = 0
-    index: int = Field(description="place in the series, counted from 0")
+    index: int = Field(description="place in the series or, with a plane, along that plane; counted from 0")
+    plane: Literal["axial", "coronal", "sagittal"] | None = Field(
+        default=None, description="only to see the series in another plane than its own images"
+    )
 
 
 class measure(BaseModel):  # noqa: N801
@@ -210,7 +213,7 @@ def _action(said: BaseModel, scene: PlanScene) -> Action | None:
         case window():
             return SetWindow(view=said.view, preset=said.preset, window=_window(said))
         case slice():
-            return Slice(series=said.series, index=said.index)
+            return Slice(series=said.series, index=said.index, plane=said.plane)
         case measure():
             return Measure(region=said.region)
         case compare():

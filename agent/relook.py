@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from medloupe.agent.budget import Budget, Spent
 from medloupe.agent.state import Job
+from medloupe.tools.look import Loupe
 from medloupe.tools.look.actions import Zoom
-from medloupe.types import BoundingBox, Claim, Region, Study, Verdict, View
+from medloupe.types import BoundingBox, Claim, Region, Verdict, View
 
 __all__ = ["SecondLook", "second_look"]
 
@@ -27,7 +28,7 @@ class SecondLook(NamedTuple):
 
 
 def second_look(
-    claims: Sequence[Claim], verdicts: Mapping[str, Verdict], views: Sequence[View], study: Study, *, first_view: int,
+    claims: Sequence[Claim], verdicts: Mapping[str, Verdict], views: Sequence[View], loupe: Loupe, *, first_view: int,
     budget: Budget, spent: Spent,
 ) -> SecondLook:  # fmt: skip
     """Zooms that could settle undetermined claims, within what is left of the budget; none, most of the time.
@@ -47,7 +48,7 @@ def second_look(
         view, region = by_index.get(-1 if claim.view is None else claim.view), claim.region
         if not asked or view is None or region is None or view.overlay == "pair" or view.image != region.image:
             continue
-        box = _close_up(region, study)
+        box = _close_up(region, loupe)
         if box is None or view.box.area < _CLOSER * box.area:
             continue
         new = region.id not in jobs
@@ -68,8 +69,8 @@ def _asked(verdict: Verdict) -> int:
     return int(verdict.numbers.get("asked", 0))
 
 
-def _close_up(region: Region, study: Study) -> BoundingBox | None:
-    image = study.images[region.image]
+def _close_up(region: Region, loupe: Loupe) -> BoundingBox | None:
+    image = loupe.image(region.image)
     try:
         return region.box.grow(_GROWN).clip(image.width, image.height)
     except ValueError:

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 
 from medloupe.agent.state import Job, ReaderState, Review, next_region, view_of
 from medloupe.errors import UsageError
+from medloupe.tools.look import Loupe
 from medloupe.tools.look.actions import Zoom
-from medloupe.types import BoundingBox, Region, Study
+from medloupe.types import BoundingBox, Region
 
 __all__ = ["read_review", "review_jobs"]
 
@@ -30,7 +31,7 @@ def read_review(said: object, regions: Sequence[Region]) -> Review:
     return review
 
 
-def review_jobs(review: Review, state: ReaderState, study: Study) -> list[Job]:
+def review_jobs(review: Review, state: ReaderState, loupe: Loupe) -> list[Job]:
     """A look at every region that was added or moved.
 
     A moved region becomes a new one, and the old one is excluded: what was seen there says nothing of the new place.
@@ -44,7 +45,7 @@ def review_jobs(review: Review, state: ReaderState, study: Study) -> list[Job]:
         region = Region(
             id=f"R{number + offset}",
             image=parent.image,
-            box=_inside(corners, study, parent.image),
+            box=_inside(corners, loupe, parent.image),
             view=parent.index,
             source="person",
             label=old.label if old else "",
@@ -53,8 +54,8 @@ def review_jobs(review: Review, state: ReaderState, study: Study) -> list[Job]:
     return jobs
 
 
-def _inside(corners: tuple[float, float, float, float], study: Study, image: int) -> BoundingBox:
-    shown = study.images[image]
+def _inside(corners: tuple[float, float, float, float], loupe: Loupe, image: int) -> BoundingBox:
+    shown = loupe.image(image)
     x0, y0, x1, y1 = corners
     if not (x0 < x1 and y0 < y1):
         raise UsageError(f"box {corners} is not (left, upper, right, lower)")

@@ -213,7 +213,7 @@ def _views(claims: Sequence[Claim], loupe: Loupe, model: object) -> tuple[list[V
 
 
 def _inside(region: Region, loupe: Loupe) -> bool:
-    image = loupe.study.images[region.image]
+    image = loupe.image(region.image)
     return region.box.intersection(BoundingBox(x0=0, y0=0, x1=image.width, y1=image.height)) > 0
 
 

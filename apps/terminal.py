@@ -230,7 +230,7 @@ def _action_words(action: Mapping[str, Any]) -> str:
     if action.get("label"):
         words.append(f'"{action["label"]}"')
     if action.get("action") == "slice":
-        words.append(f"{action.get('index')} of series {action.get('series')}")
+        words.append(f"{action.get('plane') or ''} {action.get('index')} of series {action.get('series')}".strip())
     if action.get("view") is not None:
         words.append(f"on V{action['view']}")
     if action.get("other") is not None:

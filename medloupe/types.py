@@ -177,6 +177,8 @@ class View(Frozen):
     window: Window | None = None
     region: str | None = None
     """The region it was made for."""
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
+    """Of a slice across a volume: the plane it was made in, from the voxels of a series acquired in another."""
     parent: int | None = None
     """The view it was asked on."""
     depth: int = 0

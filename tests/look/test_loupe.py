@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from pydicom.data import get_testdata_file
 
 from medloupe.errors import ActionRejected
 from medloupe.tools.imaging import MemoryStore, load_study
+from medloupe.tools.imaging.volume import Volume
 from medloupe.tools.look import Loupe
 from medloupe.types import BoundingBox, Mask, Region, Window
 
@@ -118,3 +121,49 @@ def test_points_on_nothing_are_refused(loupe_on):
     loupe = loupe_on(np.full((100, 100), 50, np.uint8))
     with pytest.raises(ActionRejected, match="Nothing under those points"):
         loupe.segment(loupe.overview(), points=[(50.0, 50.0)], first_id=1)
+
+
+@pytest.fixture
+def stack(shared_data: Path) -> Loupe:
+    """A real MR of the head, 24 oblique axial slices."""
+    store = MemoryStore()
+    return Loupe(load_study(shared_data / "mri_t1_dicom_studyforrest" / "stack_0150", store), store)
+
+
+def test_a_slice_across_a_volume_can_be_looked_at_like_any_other(stack):
+    planes = stack.planes(0)
+    assert set(planes) == {"coronal", "sagittal"}
+    view = stack.slice(0, planes["coronal"] // 2, plane="coronal", index=1)
+    assert (view.kind, view.plane) == ("slice", "coronal")
+    image = stack.image(view.image)
+    assert (image.patient_orientation, image.spacing.source) == (("L", "F"), "reformat")
+    values, again = Volume.of(stack.study, 0, stack.store).reformat("coronal", planes["coronal"] // 2)
+    assert np.array_equal(stack.store.get(image.digest), values)
+    assert image.position == again.position
+    zoomed = stack.zoom(view, BoundingBox(x0=100, y0=5, x1=140, y1=20), index=2)
+    assert zoomed.image == view.image
+    assert zoomed.to_patient(0, 0) == pytest.approx(tuple(np.array(image.image_to_patient()) @ [100, 5, 1]))
+    assert stack.measure(
+        Region(id="R1", image=view.image, box=zoomed.box, mask=Mask.from_array(np.ones(values.shape, bool)))
+    ).get("area").unit == "mm2"  # fmt: skip
+
+
+def test_the_plane_it_was_acquired_in_is_the_series_own(stack):
+    assert stack.slice(0, 5, plane="axial", index=1) == stack.slice(0, 5, index=1)
+
+
+def test_an_index_means_the_same_slice_in_another_process(stack):
+    view = stack.slice(0, 80, plane="sagittal", index=1)
+    later = Loupe(stack.study, stack.store)
+    assert later.image(view.image) == stack.image(view.image)
+    assert later.slice(0, 80, plane="sagittal", index=1) == view
+
+
+def test_what_has_no_such_plane_says_why(stack, abdomen):
+    with pytest.raises(ActionRejected, match=r"coronal plane of series 0 has slices 0 to \d+; there is no slice 9999"):
+        stack.slice(0, 9999, plane="coronal", index=1)
+    with pytest.raises(ActionRejected, match="Series 0 is no volume"):
+        abdomen.slice(0, 0, plane="coronal", index=1)
+    assert abdomen.planes(0) == {}
+    with pytest.raises(ActionRejected, match="There is no image 99999"):
+        stack.image(99999)

@@ -47,6 +47,20 @@ def test_slice_is_offered_only_where_there_is_a_stack():
     assert message.artifact.kind == "slice"
 
 
+def test_a_slice_may_name_a_plane(shared_data):
+    store = MemoryStore()
+    loupe = Loupe(load_study(shared_data / "mri_t1_dicom_studyforrest" / "stack_0150", store), store)
+    tools = {tool.name: tool for tool in look_tools(loupe)}
+    asked = {"index": 60, "plane": "sagittal"}
+    message = tools["slice"].invoke({"type": "tool_call", "id": "1", "name": "slice", "args": asked})
+    assert message.content.startswith("V1: sagittal slice of image")
+    assert message.artifact.plane == "sagittal"
+    refused = tools["slice"].invoke(
+        {"type": "tool_call", "id": "2", "name": "slice", "args": {"index": 1, "plane": "top"}}
+    )
+    assert refused.status == "error"
+
+
 def test_later_calls_name_what_earlier_calls_made(call, book):
     zoomed = call("zoom", view=0, box=[280, 190, 360, 260])
     assert isinstance(zoomed.artifact, View)

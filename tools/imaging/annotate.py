@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-import cv2
 import numpy as np
 
 from medloupe.tools.imaging.geometry import Position, along_normal
@@ -16,7 +15,6 @@ __all__ = ["annotate"]
 SAME_PLACE_MM = 0.01
 IN_PLANE_MM = 0.5
 """How far a contour may lie from the slice it is drawn on."""
-_SUBPIXEL_BITS = 8
 
 
 def annotate(marks: list[Mark], images: list[Image]) -> tuple[tuple[Annotation, ...], list[str]]:
@@ -92,16 +90,12 @@ def _mask(mark: Mark, image: Image) -> Mask | None:
     matrix = image.image_to_patient()
     if matrix is None:
         return None
+    from skimage.draw import polygon
+
     step, origin = np.array(matrix)[:, :2], np.array(matrix)[:, 2]
-    inside = np.zeros((image.height, image.width), np.uint8)
+    inside = np.zeros((image.height, image.width), bool)
     for contour in mark.contours:  # an inner contour cuts a hole: each point counts how often it is enclosed
-        drawn = np.zeros_like(inside)
-        pixels = (
-            np.linalg.lstsq(step, (np.array(contour) - origin).T, rcond=None)[0].T - 0.5
-        )  # OpenCV: centres are whole
-        corners = np.rint(np.clip(pixels, -1e6, 1e6) * 2**_SUBPIXEL_BITS).astype(np.int64)
-        if abs(corners).max() >= 2**30:
-            return None
-        cv2.fillPoly(drawn, [corners.astype(np.int32)], 1, shift=_SUBPIXEL_BITS)
-        inside ^= drawn
-    return Mask.from_array(inside > 0) if inside.any() else None
+        # Centres are whole numbers there; a pixel is inside when its centre is.
+        columns, rows = np.linalg.lstsq(step, (np.array(contour) - origin).T, rcond=None)[0] - 0.5
+        inside[polygon(rows, columns, inside.shape)] ^= True
+    return Mask.from_array(inside) if inside.any() else None

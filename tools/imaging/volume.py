@@ -14,7 +14,7 @@ from medloupe.tools.imaging.geometry import Orientation, Position, letters_of
 from medloupe.tools.imaging.store import ImageStore
 from medloupe.types import Image, Series, Spacing, Study
 
-__all__ = ["Plane", "Volume", "with_reformats"]
+__all__ = ["Plane", "Volume", "acquired_plane", "plane_sizes", "with_reformats"]
 
 Plane = Literal["axial", "coronal", "sagittal"]
 _NORMAL: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
@@ -45,33 +45,12 @@ class Volume:
     @classmethod
     def of(cls, study: Study, series: int, store: ImageStore) -> Volume:
         """A series of a study. ActionRejected, worded for a planner, when its slices make no regular volume."""
-        images = [study.images[i] for i in study.series[series].images]
-        first = images[0]
-        if len(images) < 2 or first.values == "RGB" or first.spacing is None or first.orientation is None:
-            raise ActionRejected(f"Series {series} is no volume: it has one slice, colour, or no known geometry.")
-        same = all((i.width, i.height, i.spacing) == (first.width, first.height, first.spacing) for i in images)
-        turned = [np.abs(np.subtract(i.orientation, first.orientation)).max() if i.orientation else 1.0 for i in images]
-        if not same or max(turned) > 1e-3 or any(i.position is None for i in images):
-            raise ActionRejected(f"The slices of series {series} differ in size, spacing or orientation.")
-        if len(images) * first.width * first.height > _MOST_VOXELS:
-            raise ActionRejected(f"Series {series} is too large to be reformatted.")
-        steps = np.diff(np.array([i.position for i in images]), axis=0)
-        step = steps.mean(axis=0)
-        length = float(np.linalg.norm(step))
-        if length < 1e-3 or np.abs(steps - step).max() > STEP_TOLERANCE * length:
-            raise ActionRejected(f"The slices of series {series} are not evenly spaced.")
-        affine = np.eye(4)
-        along, down = np.array(first.orientation[:3]), np.array(first.orientation[3:])
-        affine[:3, 0], affine[:3, 1] = along * first.spacing.column_mm, down * first.spacing.row_mm
-        affine[:3, 2], affine[:3, 3] = step, first.position
-        cosine = abs(float(np.cross(along, down) @ step)) / length
-        if np.degrees(np.arccos(min(1.0, cosine))) > _MAX_SHEAR_DEGREES:
-            raise ActionRejected(f"Series {series} is tilted: its reformats would be sheared.")
-        return cls(values=np.stack([store.get(i.digest) for i in images]), affine=affine, like=first)
+        images, affine = _stacked(study, series)
+        return cls(values=np.stack([store.get(i.digest) for i in images]), affine=affine, like=images[0])
 
     def axis(self, plane: Plane) -> int:
         """The index axis (0 column, 1 row, 2 slice) that lies nearest to a plane's normal."""
-        return self._axes()[_NORMAL[plane]]
+        return _axes(self.affine)[_NORMAL[plane]]
 
     def count(self, plane: Plane) -> int:
         """How many slices a plane has."""
@@ -85,7 +64,7 @@ class Volume:
         """
         if not 0 <= index < self.count(plane):
             raise ActionRejected(f"The {plane} plane has slices 0 to {self.count(plane) - 1}; there is no {index}.")
-        axes, fixed = self._axes(), self.axis(plane)
+        axes, fixed = _axes(self.affine), self.axis(plane)
         (column_patient, column_sign), (row_patient, row_sign) = _READ[plane]
         origin = self.affine[:3, 3] + index * self.affine[:3, fixed]
         picture = np.take(self.values, index, axis=2 - fixed)
@@ -103,16 +82,6 @@ class Volume:
                 vector = -vector
             vectors.append(vector)
         return self._image(picture, origin, vectors[0], vectors[1])
-
-    def _axes(self) -> list[int]:
-        """For each patient axis, the index axis nearest to it; each is used once."""
-        shares = np.abs(self.affine[:3, :3] / np.linalg.norm(self.affine[:3, :3], axis=0))
-        axes = [-1, -1, -1]
-        for _ in range(3):
-            patient, axis = np.unravel_index(int(np.argmax(shares)), (3, 3))
-            axes[int(patient)] = int(axis)
-            shares[patient, :], shares[:, axis] = -1, -1
-        return axes
 
     def _image(
         self,
@@ -138,6 +107,57 @@ class Volume:
             }
         )  # fmt: skip
         return compact(np.ascontiguousarray(picture)), image
+
+
+def _stacked(study: Study, series: int) -> tuple[list[Image], npt.NDArray[np.float64]]:
+    """The slices of a series and the affine that takes (column, row, slice) to mm; see `Volume.of`."""
+    images = [study.images[i] for i in study.series[series].images]
+    first = images[0]
+    if len(images) < 2 or first.values == "RGB" or first.spacing is None or first.orientation is None:
+        raise ActionRejected(f"Series {series} is no volume: it has one slice, colour, or no known geometry.")
+    same = all((i.width, i.height, i.spacing) == (first.width, first.height, first.spacing) for i in images)
+    turned = [np.abs(np.subtract(i.orientation, first.orientation)).max() if i.orientation else 1.0 for i in images]
+    if not same or max(turned) > 1e-3 or any(i.position is None for i in images):
+        raise ActionRejected(f"The slices of series {series} differ in size, spacing or orientation.")
+    if len(images) * first.width * first.height > _MOST_VOXELS:
+        raise ActionRejected(f"Series {series} is too large to be reformatted.")
+    steps = np.diff(np.array([i.position for i in images]), axis=0)
+    step = steps.mean(axis=0)
+    length = float(np.linalg.norm(step))
+    if length < 1e-3 or np.abs(steps - step).max() > STEP_TOLERANCE * length:
+        raise ActionRejected(f"The slices of series {series} are not evenly spaced.")
+    affine = np.eye(4)
+    along, down = np.array(first.orientation[:3]), np.array(first.orientation[3:])
+    affine[:3, 0], affine[:3, 1] = along * first.spacing.column_mm, down * first.spacing.row_mm
+    affine[:3, 2], affine[:3, 3] = step, first.position
+    cosine = abs(float(np.cross(along, down) @ step)) / length
+    if np.degrees(np.arccos(min(1.0, cosine))) > _MAX_SHEAR_DEGREES:
+        raise ActionRejected(f"Series {series} is tilted: its reformats would be sheared.")
+    return images, affine
+
+
+def _axes(affine: npt.NDArray[np.float64]) -> list[int]:
+    """For each patient axis, the index axis nearest to it; each is used once."""
+    shares = np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+    axes = [-1, -1, -1]
+    for _ in range(3):
+        patient, axis = np.unravel_index(int(np.argmax(shares)), (3, 3))
+        axes[int(patient)] = int(axis)
+        shares[patient, :], shares[:, axis] = -1, -1
+    return axes
+
+
+def plane_sizes(study: Study, series: int) -> dict[Plane, int]:
+    """How many slices each plane of a series has, without its pixels. ActionRejected as `Volume.of`."""
+    images, affine = _stacked(study, series)
+    sizes, axes = (images[0].width, images[0].height, len(images)), _axes(affine)
+    return {plane: sizes[axes[normal]] for plane, normal in _NORMAL.items()}
+
+
+def acquired_plane(study: Study, series: int) -> Plane:
+    """The plane that the slices of a series lie nearest to. ActionRejected as `Volume.of`."""
+    axes = _axes(_stacked(study, series)[1])
+    return next(plane for plane, normal in _NORMAL.items() if axes[normal] == 2)
 
 
 def _resampled(picture: Values, factor: float) -> Values:

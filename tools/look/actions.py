@@ -50,11 +50,12 @@ class SetWindow(Frozen):
 
 
 class Slice(Frozen):
-    """Show another image of a series."""
+    """Show another image of a series, or a slice across it in another plane."""
 
     action: Literal["slice"] = "slice"
     series: int = 0
     index: int
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
 
 
 class Measure(Frozen):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from medloupe.errors import ActionRejected
 from medloupe.models.segment import Segmenter
 from medloupe.tools.imaging import ImageStore, cut_view, pair_view, window_for
+from medloupe.tools.imaging.reformats import Reformats
+from medloupe.tools.imaging.volume import Plane
 from medloupe.tools.look.proposals import propose
 from medloupe.tools.look.segment import Outline, Outliner, focal_box
 from medloupe.tools.measure import measure_region
@@ -31,6 +33,7 @@ class Loupe:
         self.segmenter = segmenter
         self.longest = longest
         self._outliner = Outliner(store, segmenter)
+        self._reformats = Reformats(study, store)
 
     @property
     def outliner(self) -> str:
@@ -38,8 +41,10 @@ class Loupe:
         return self._outliner.name
 
     def image(self, index: int) -> Image:
-        """The image of that index in the study."""
+        """The image of that index in the study, or beyond them a slice across one of its volumes."""
         if not 0 <= index < len(self.study.images):
+            if (made := self._reformats.image(index)) is not None:
+                return made
             raise ActionRejected(f"There is no image {index}; the study has images 0 to {len(self.study.images) - 1}.")
         return self.study.images[index]
 
@@ -79,14 +84,29 @@ class Loupe:
             window=window, region=view.region, parent=view,
         )  # fmt: skip
 
-    def slice(self, series: int, position: int, *, index: int) -> View:
-        """The image at a position (0 is first along the normal) of a series."""
+    def slice(self, series: int, position: int, *, plane: Plane | None = None, index: int) -> View:
+        """The image at a position of a series: 0 is first along the normal.
+
+        plane: across the series as a volume, in its own voxels; None, or the plane it was acquired in: its own images.
+        """
+        shown = self.image(self.slice_image(series, position, plane))
+        view = self._whole(shown, index, "slice")
+        return view if shown.index < len(self.study.images) else view.model_copy(update={"plane": plane})
+
+    def slice_image(self, series: int, position: int, plane: Plane | None = None) -> int:
+        """The index of the image that `slice` shows."""
         if not 0 <= series < len(self.study.series):
             raise ActionRejected(f"There is no series {series}; there are series 0 to {len(self.study.series) - 1}.")
+        if plane is not None:
+            return self._reformats.index(series, plane, position)
         images = self.study.series[series].images
         if not 0 <= position < len(images):
             raise ActionRejected(f"Series {series} has slices 0 to {len(images) - 1}; there is no slice {position}.")
-        return self._whole(self.image(images[position]), index, "slice")
+        return images[position]
+
+    def planes(self, series: int) -> dict[Plane, int]:
+        """How many slices there are across a series, by plane; none where it is no regular volume."""
+        return self._reformats.planes(series)
 
     def compare(self, view: View, other: View, *, index: int) -> View:
         """Two views side by side."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 from pydantic import BaseModel, Field, ValidationError
 
 from medloupe.errors import ActionRejected
+from medloupe.tools.imaging.volume import Plane
 from medloupe.tools.look.loupe import Loupe
 from medloupe.types import BoundingBox, Measurement, Region, View, Window
 
@@ -60,7 +61,11 @@ class SliceArgs(BaseModel):
     """Arguments of slice."""
 
     series: Annotated[int, Field(ge=0, description="Index of the series")] = 0
-    index: Annotated[int, Field(ge=0, description="Position in the series, from 0")]
+    index: Annotated[int, Field(ge=0, description="Position in the series, or in the plane, from 0")]
+    plane: Annotated[
+        Literal["axial", "coronal", "sagittal"] | None,
+        Field(description="A slice across the series in this plane; left out: the series' own images"),
+    ] = None
 
 
 class MeasureArgs(BaseModel):
@@ -136,7 +141,14 @@ def look_tools(loupe: Loupe, book: LookBook | None = None) -> list[BaseTool]:
         _tool("compare", "Put two views side by side.", CompareArgs, _compare(book)),
     ]
     if any(len(series.images) > 1 for series in loupe.study.series):
-        tools.append(_tool("slice", "Show another image of a series, by position.", SliceArgs, _slice(book)))
+        tools.append(
+            _tool(
+                "slice",
+                "Show another image of a series, by position, or a slice across it in another plane.",
+                SliceArgs,
+                _slice(book),
+            )
+        )
     return tools
 
 
@@ -170,8 +182,8 @@ def _window(book: LookBook) -> Callable[..., tuple[str, View]]:
 
 
 def _slice(book: LookBook) -> Callable[..., tuple[str, View]]:
-    def slice_(index: int, series: int = 0) -> tuple[str, View]:
-        return _shown(book.add_view(lambda number: book.loupe.slice(series, index, index=number)))
+    def slice_(index: int, series: int = 0, plane: Plane | None = None) -> tuple[str, View]:
+        return _shown(book.add_view(lambda number: book.loupe.slice(series, index, plane=plane, index=number)))
 
     return slice_
 
@@ -210,7 +222,8 @@ def _measure(book: LookBook) -> Callable[..., tuple[str, Measurement]]:
 
 def _shown(view: View) -> tuple[str, View]:
     corners = ", ".join(f"{v:g}" for v in view.box.as_tuple())
-    what = f"V{view.index}: {view.kind} of image {view.image}, {view.width} x {view.height} pixels"
+    kind = f"{view.plane} slice" if view.plane else view.kind
+    what = f"V{view.index}: {kind} of image {view.image}, {view.width} x {view.height} pixels"
     return what + ("" if view.overlay == "pair" else f", showing [{corners}]"), view
 
 

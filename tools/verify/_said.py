@@ -15,7 +15,7 @@ def claims_said(observation: Observation, scene: Scene) -> list[Claim]:
         return []
     region = next((r for r in scene.regions if r.id == observation.region), None)
     view = scene.view(observation.view)
-    image = scene.loupe.study.images[view.image if view else 0]
+    image = scene.loupe.image(view.image if view else 0)
     said, _ = claims_from_text(observation.text, first_id=1, image=image, region=region, view=observation.view)
     return said + claims_from_attributes(
         observation.attributes, first_id=1, region=region, view=observation.view, source_text=observation.text

@@ -42,7 +42,7 @@ class AgreementVerifier:
         view, other = scene.view_of(claim), twin(claim)
         if scene.ask is None or scene.picture is None or view is None or other is None:
             return None
-        if unknowable(claim, scene.loupe.study.images[view.image]):
+        if unknowable(claim, scene.loupe.image(view.image)):
             return None
         votes = await asyncio.gather(*(self._draw(n, claim, other, view, scene) for n in range(1, self.samples + 1)))
         faults = [said for vote, said in votes if vote == "fault"]

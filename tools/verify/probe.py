@@ -62,7 +62,7 @@ class ProbeVerifier:
         if scene.ask is None or scene.picture is None or view is None:
             return None
         other = twin(claim)
-        if other is None or unknowable(claim, scene.loupe.study.images[view.image]):
+        if other is None or unknowable(claim, scene.loupe.image(view.image)):
             return None
         asked = [_Question(claim), _Question(other)]
         if self.orders == 2:

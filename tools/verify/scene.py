@@ -60,7 +60,7 @@ class Scene:
         """The image that a claim speaks of."""
         view = self.view(claim.view)
         index = region.image if region else view.image if view else 0
-        return self.loupe.study.images[index]
+        return self.loupe.image(index)
 
     def describers(self, claim: Claim) -> frozenset[str]:
         """Who may have said it: the describers of the claim's region or view, else of everything."""
