@@ -21,6 +21,8 @@ __all__ = ["BadValueError", "code", "functional", "item", "items", "letters", "n
 _UID = re.compile(r"[0-9.]{1,64}")
 _PLAIN = {"CS", "DS", "FD", "FL", "IS", "SL", "SS", "UI", "UL", "US"}
 """Value representations whose meaning hangs on nothing but their own bytes."""
+_SHARED, _PER_FRAME = BaseTag(0x52009229), BaseTag(0x52009230)
+"""Shared and Per-Frame Functional Groups Sequence."""
 _KEPT_BYTES = 1024
 """Longer values are converted anew each time."""
 
@@ -35,8 +37,6 @@ class _Held(NamedTuple):
     value: Any
     numbers: tuple[float, ...] | None = None
     """Worked out already, where it holds any."""
-    warned: tuple[str, ...] = ()
-    """What pydicom warned of as it converted it."""
 
 
 def _held(ds: Any, keyword: str) -> _Held | None:
@@ -52,10 +52,10 @@ def _held(ds: Any, keyword: str) -> _Held | None:
         if isinstance(raw, RawDataElement) and raw.value is not None and len(raw.value) <= _KEPT_BYTES:
             vr = raw.VR or dictionary_VR(tag)
             if vr in _PLAIN:
-                held = _converted(tag, vr, raw.value, raw.is_implicit_VR, raw.is_little_endian)
-                for message in held.warned:
+                held, warned = _converted(tag, vr, raw.value, raw.is_implicit_VR, raw.is_little_endian)
+                for message in warned:
                     warnings.warn(message, UserWarning, stacklevel=1)
-                return None if _is_empty(held.value) else held
+                return held
         value = ds[tag].value
     except Exception as error:  # pydicom converts lazily and may raise anything on a bad value
         raise BadValueError(keyword) from error
@@ -68,12 +68,16 @@ def _tag(keyword: str) -> BaseTag:
 
 
 @lru_cache(maxsize=4096)
-def _converted(tag: BaseTag, vr: str, data: bytes, implicit: bool, little_endian: bool) -> _Held:
+def _converted(
+    tag: BaseTag, vr: str, data: bytes, implicit: bool, little_endian: bool
+) -> tuple[_Held | None, tuple[str, ...]]:
+    """What the bytes hold, None for nothing, and what pydicom warned of as it converted them."""
     raw = RawDataElement(tag, vr, len(data), data, 0, implicit, little_endian)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         value = convert_raw_data_element(raw).value
-    return _Held(value, _numbers_of(value), tuple(str(warning.message) for warning in heard))
+    held = None if _is_empty(value) else _Held(value, _numbers_of(value))
+    return held, tuple(str(warning.message) for warning in heard)
 
 
 def _is_empty(value: Any) -> bool:
@@ -168,6 +172,9 @@ def item(ds: Any, keyword: str, index: int = 0) -> Any | None:
 
 def functional(ds: Any, frame: int, keyword: str) -> Any | None:
     """A frame's item of a functional group (PS3.3 C.7.6.16): its own, else the shared one, else None."""
+    held = ds.keys()
+    if _PER_FRAME not in held and _SHARED not in held:
+        return None
     for group in (item(ds, "PerFrameFunctionalGroupsSequence", frame), item(ds, "SharedFunctionalGroupsSequence")):
         found = None if group is None else item(group, keyword)
         if found is not None:
