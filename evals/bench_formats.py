@@ -87,6 +87,8 @@ def _reference(path: Path) -> list[np.ndarray[Any, Any]] | None:
     except (RuntimeError, ValueError, AttributeError, NotImplementedError, StopIteration):
         return None
     frames = list(array) if int(ds.get("NumberOfFrames") or 1) > 1 else [array]
+    if ds.get("Modality") == "RTDOSE":
+        return [np.asarray(f * float(ds.DoseGridScaling), np.float64) for f in frames]
     if ds.PhotometricInterpretation == "PALETTE COLOR":
         frames = [apply_color_lut(f, ds) for f in frames]
     elif ds.get("SamplesPerPixel", 1) == 1:

@@ -19,7 +19,7 @@ _RING = "in a ring of max(3 px, 25% of the equivalent radius) around the outline
 _TEXTURE = "co-occurrence of neighbouring pixels in 32 levels from the region's least to its most, mean of 4 directions"
 _SMOOTHING_REACH = 8
 """Pixels that the border's smoothing looks beyond an outline."""
-_UNITS = {"HU": "HU", "stored": "stored", "RGB": "grey"}
+_UNITS = {"HU": "HU", "Gy": "Gy", "stored": "stored", "RGB": "grey"}
 
 
 def measure_region(
