@@ -53,7 +53,7 @@ def _hull(mask: BoolArray) -> ConvexHull:
 
 def _outermost(mask: BoolArray) -> npt.NDArray[np.float64]:
     """(n, 2) points (column, row): the edges of the first and the last pixel of every row that has one."""
-    rows = mask.any(axis=1).nonzero()[0]
+    rows = np.flatnonzero(mask.any(axis=1))
     first, last = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
     return np.concatenate([np.stack([first - 0.5, rows], axis=1), np.stack([last + 0.5, rows], axis=1)])
 
