@@ -44,8 +44,9 @@ class Image(Frozen):
     """(0008,0060), or what the user said; "OT" when nothing says."""
     width: int = Field(gt=0)
     height: int = Field(gt=0)
-    values: Literal["HU", "stored", "RGB"]
-    """What a pixel means: Hounsfield units, modality-LUT output without a standard unit, or 8-bit colour."""
+    values: Literal["HU", "Gy", "stored", "RGB"]
+    """What a pixel means: Hounsfield units, gray (a radiotherapy dose), modality-LUT output without a standard unit, or
+    8-bit colour."""
     digest: str
     """BLAKE3 of the values: the key in the store. (rows, columns) int16/int32/float32, or (rows, columns, 3) uint8."""
     inverted: bool = False
@@ -228,7 +229,7 @@ class Quantity(Frozen):
     """An attribute's name, as in prompts/knowledge/attributes.yaml, or a helper quantity ("ring_mean")."""
     value: float | str
     unit: str = ""
-    """"mm", "px", "mm2", "px2", "HU", "stored", "grey" (8-bit), "1/1" (a ratio), "HU/mm", "bit",
+    """"mm", "px", "mm2", "px2", "HU", "Gy", "stored", "grey" (8-bit), "1/1" (a ratio), "HU/mm", "bit",
     or "" for words and counts."""
     method: str
     """How: "maximum Feret diameter of the mask", ..."""

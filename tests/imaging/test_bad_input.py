@@ -60,7 +60,6 @@ def test_a_path_that_is_none(tmp_path: Path, store: MemoryStore) -> None:
     [
         ("rtstruct.dcm", "structure set"),
         ("rtplan.dcm", "radiotherapy plan"),
-        ("rtdose.dcm", "dose grid"),
         ("test-SR.dcm", "structured report"),
         ("waveform_ecg.dcm", "electrocardiogram"),
         ("liver_1frame.dcm", "segmentation"),

@@ -1,4 +1,4 @@
-"""Geometry as it goes wrong in practice: tilted gantries, faulty stacks, echoes, spacings that are not the patient's."""
+"""Geometry as it goes wrong in practice: tilted gantries, faulty stacks, echoes, spacings of something else."""
 
 from __future__ import annotations
 

@@ -149,3 +149,17 @@ def test_a_long_thin_line_does_not_vanish() -> None:
     line = np.zeros((9, 3000), bool)
     line[4] = True
     assert form(line).aspect < 0.001
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_diameters_are_those_of_the_outline_that_scikit_image_draws(seed: int) -> None:
+    from scipy.ndimage import gaussian_filter
+    from skimage.measure import find_contours
+
+    mask = gaussian_filter(np.random.default_rng(seed).normal(size=(90, 120)), 6) > 0.02
+    points = np.vstack(find_contours(np.pad(mask, 1).astype(float), 0.5, fully_connected="high"))
+    angles = np.linspace(0, np.pi, 20_000)
+    widths = np.ptp(points @ np.stack([np.cos(angles), np.sin(angles)]), axis=0)
+    found = feret(mask)
+    assert found.longest == pytest.approx(widths.max(), rel=1e-6)
+    assert found.shortest == pytest.approx(widths.min(), rel=1e-3)

@@ -220,7 +220,7 @@ def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: War
     position, orientation = plane(ds, n, frames, warn)
     terms = knowledge("dicom_terms")
     grey = photometric in _GREY
-    values, meaning = _grey(ds, n, array, modality) if grey else (_rgb(ds, array), "RGB")
+    values, meaning = _grey(ds, n, array, modality, warn) if grey else (_rgb(ds, array), "RGB")
     draft = Draft(
         frame=n,
         sop_instance_uid=uid(ds, "SOPInstanceUID"),
@@ -271,8 +271,10 @@ def _warn_of_gaps(draft: Draft, warn: Warn) -> None:
         warn("The radiograph does not say which way the patient lies in it: left and right cannot be told.")
 
 
-def _grey(ds: Any, n: int, array: Values, modality: str) -> tuple[Values, str]:
+def _grey(ds: Any, n: int, array: Values, modality: str, warn: Warn) -> tuple[Values, str]:
     """Modality LUT applied; Hounsfield units for CT that says how to reach them."""
+    if code(ds, "Modality", ("RTDOSE",)):
+        return _dose(ds, array, warn)
     rescale = functional(ds, n, "PixelValueTransformationSequence") or ds
     try:
         slope, intercept = numbers(rescale, "RescaleSlope", 1), numbers(rescale, "RescaleIntercept", 1)
@@ -289,6 +291,17 @@ def _grey(ds: Any, n: int, array: Values, modality: str) -> tuple[Values, str]:
     if slope is None or intercept is None:
         return compact(array), meaning
     return rescaled(array, slope[0], intercept[0]), meaning
+
+
+def _dose(ds: Any, array: Values, warn: Warn) -> tuple[Values, str]:
+    """Stored value x DoseGridScaling, in gray where DoseUnits says so (PS3.3 C.8.8.3)."""
+    scaling = numbers(ds, "DoseGridScaling", 1)
+    if not scaling or scaling[0] <= 0:
+        raise InputRejected("bad-header", "DoseGridScaling is missing or not positive: the values have no meaning.")
+    in_gray = bool(code(ds, "DoseUnits", ("GY",)))
+    if not in_gray:
+        warn("The dose is relative, or does not name its unit: it is not in gray.")
+    return compact(array.astype(np.float64) * scaling[0]), "Gy" if in_gray else "stored"
 
 
 def _rgb(ds: Any, array: Values) -> Values:

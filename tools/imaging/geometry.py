@@ -22,6 +22,7 @@ Orientation = tuple[float, float, float, float, float, float]
 SPACING_MM = (1e-5, 100.0)
 """Ten nanometres to ten centimetres: outside it a spacing is taken for a fault."""
 POSITION_MM = 1e5
+_SAME_Z_MM = 0.01
 UNIT_TOLERANCE = 1e-2
 """How far a direction's length may be from 1, and two directions' dot product from 0."""
 _AXES = (("L", "R"), ("P", "A"), ("H", "F"))
@@ -86,11 +87,13 @@ def plane(ds: Any, frame: int, frames: int, warn: Warn) -> tuple[Position | None
     """ImagePositionPatient and ImageOrientationPatient of a frame; (None, None) when absent or absurd."""
     placed = functional(ds, frame, "PlanePositionSequence")
     turned = functional(ds, frame, "PlaneOrientationSequence")
-    # Without a functional group the header's position is that of the first frame only.
+    # Without a functional group the header's position is that of the first frame only, but in a dose grid.
     placed, turned = placed or (ds if frames == 1 else None), turned or ds
     try:
         position = None if placed is None else numbers(placed, "ImagePositionPatient", 3)
         orientation = numbers(turned, "ImageOrientationPatient", 6)
+        if position is None and orientation is not None:
+            position = _grid_position(ds, frame, orientation, warn)
     except BadValueError as bad:
         warn(f"{bad} cannot be read: position and orientation are not used.")
         return None, None
@@ -101,6 +104,20 @@ def plane(ds: Any, frame: int, frames: int, warn: Warn) -> tuple[Position | None
         warn("ImagePositionPatient is not plausible and is not used.")
         position = None
     return _three(position), _six(orientation)
+
+
+def _grid_position(ds: Any, frame: int, orientation: tuple[float, ...], warn: Warn) -> tuple[float, ...] | None:
+    """Of a dose grid's frame (PS3.3 C.8.8.3.2): offsets from the first along the normal, or else z coordinates."""
+    offsets, first = numbers(ds, "GridFrameOffsetVector"), numbers(ds, "ImagePositionPatient", 3)
+    if offsets is None or first is None:
+        return None
+    normal = np.cross(orientation[:3], orientation[3:])
+    if frame < len(offsets) and offsets[0] == 0:
+        return tuple(float(v) for v in np.array(first) + offsets[frame] * normal)
+    if frame < len(offsets) and abs(offsets[0] - first[2]) < _SAME_Z_MM and abs(normal[2]) > 1 - UNIT_TOLERANCE:
+        return first[0], first[1], offsets[frame]
+    warn("GridFrameOffsetVector does not fit the frames: their positions are not known.")
+    return None
 
 
 def _three(v: tuple[float, ...] | None) -> Position | None:

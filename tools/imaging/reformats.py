@@ -28,7 +28,7 @@ class _Run(NamedTuple):
     """Index of the first."""
     series: int
     plane: Plane
-    count: int
+    slices: int
 
 
 class Reformats:
@@ -56,7 +56,7 @@ class Reformats:
 
     def planes(self, series: int) -> dict[Plane, int]:
         """How many slices there are in each plane that a series was not acquired in; none when it is no volume."""
-        return {run.plane: run.count for run in self._runs if run.series == series}
+        return {run.plane: run.slices for run in self._runs if run.series == series}
 
     def index(self, series: int, plane: Plane, position: int) -> int:
         """The index of a slice, acquired or across. ActionRejected, worded for a planner, when there is none."""
@@ -70,7 +70,7 @@ class Reformats:
 
     def image(self, index: int) -> Image | None:
         """The slice of that index, its pixels in the store; None when the index is none of theirs."""
-        run = next((run for run in self._runs if run.start <= index < run.start + run.count), None)
+        run = next((run for run in self._runs if run.start <= index < run.start + run.slices), None)
         if run is None:
             return None
         with self._lock:

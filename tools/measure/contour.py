@@ -96,6 +96,18 @@ def radial_spectrum(mask: BoolArray, spacing: Spacing | None = None) -> Spectrum
     )
 
 
+def _gradient_at(
+    values: npt.NDArray[Any], places: tuple[npt.NDArray[np.intp], ...], step: tuple[float, float]
+) -> npt.NDArray[np.float64]:
+    """(2, n): numpy's `gradient` down and across, at some pixels only: of a large picture the outline is little."""
+    rows, columns = places
+    below, above = np.minimum(rows + 1, values.shape[0] - 1), np.maximum(rows - 1, 0)
+    right, left = np.minimum(columns + 1, values.shape[1] - 1), np.maximum(columns - 1, 0)
+    down = (values[below, columns].astype(np.float64) - values[above, columns]) / ((below - above) * step[0])
+    across = (values[rows, right].astype(np.float64) - values[rows, left]) / ((right - left) * step[1])
+    return np.stack([down, across])
+
+
 def border_gradient(values: npt.NDArray[Any], mask: BoolArray, spacing: Spacing | None = None) -> float:
     """Mean rise of the brightness across the outline, from outside to inside, per mm with a spacing, else per pixel.
 
@@ -113,8 +125,8 @@ def border_gradient(values: npt.NDArray[Any], mask: BoolArray, spacing: Spacing 
     if not on_edge.any() or min(mask.shape) < 2:
         raise ValueError("there is no outline within these pixels")
     soft = cv2.GaussianBlur(filled.astype(np.float32), (0, 0), _NORMAL_SIGMA)
-    normal = np.asarray(np.gradient(soft, *step))[:, on_edge]
-    slope = np.asarray(np.gradient(values.astype(np.float32), *step))[:, on_edge]
+    places = on_edge.nonzero()
+    normal, slope = _gradient_at(soft, places, step), _gradient_at(values, places, step)
     length = np.hypot(*normal)
     clear = length > 0
     across: npt.NDArray[np.float64] = np.einsum("ij,ij->j", normal, slope)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
-from skimage.measure import find_contours, label, perimeter_crofton, regionprops
+from skimage.measure import label, perimeter_crofton, regionprops
 
 from medloupe.tools.measure.vocabulary import attribute, threshold
 from medloupe.types import BoolArray, Image, Spacing
@@ -42,10 +42,20 @@ class Form(NamedTuple):
     aspect: float
 
 
-def _edge_points(mask: BoolArray) -> npt.NDArray[np.float64]:
-    """(n, 2) points (column, row) on the outline, midway between a pixel inside and its neighbour outside."""
-    contours = find_contours(np.pad(mask, 1).astype(np.float32), 0.5, fully_connected="high")
-    return np.asarray(np.vstack(contours)[:, ::-1] - 1, dtype=np.float64)
+def _hull(mask: BoolArray) -> ConvexHull:
+    """The convex hull of the outline in (column, row).
+
+    The outline's points lie midway between a pixel inside and its neighbour outside, as scikit-image's `find_contours`
+    draws it; only the outermost of each row and each column can be corners of the hull.
+    """
+    return ConvexHull(np.concatenate([_outermost(mask), _outermost(mask.T)[:, ::-1]]))
+
+
+def _outermost(mask: BoolArray) -> npt.NDArray[np.float64]:
+    """(n, 2) points (column, row): the edges of the first and the last pixel of every row that has one."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    first, last = mask[rows].argmax(axis=1), mask.shape[1] - 1 - mask[rows, ::-1].argmax(axis=1)
+    return np.concatenate([np.stack([first - 0.5, rows], axis=1), np.stack([last + 0.5, rows], axis=1)])
 
 
 def feret(mask: BoolArray, spacing: Spacing | None = None) -> Feret:
@@ -59,8 +69,8 @@ def feret(mask: BoolArray, spacing: Spacing | None = None) -> Feret:
     if not mask.any():
         raise ValueError("an empty mask has no diameter")
     step = (spacing.column_mm, spacing.row_mm) if spacing else (1.0, 1.0)
-    points = _edge_points(mask) * step
-    corners = points[ConvexHull(points).vertices]
+    hull = _hull(mask)
+    corners = hull.points[hull.vertices] * step
     sides = np.roll(corners, -1, axis=0) - corners
     normals = np.stack([-sides[:, 1], sides[:, 0]], axis=1) / np.linalg.norm(sides, axis=1, keepdims=True)
     across = corners @ normals.T
@@ -76,10 +86,13 @@ def largest_component(mask: BoolArray) -> BoolArray:
 
 def centroid(mask: BoolArray) -> tuple[float, float]:
     """Mean (column, row) of the pixels' centres, continuous coordinates; ValueError for an empty mask."""
-    rows, columns = mask.nonzero()
-    if not rows.size:
+    if not mask.any():
         raise ValueError("an empty mask has no centre")
-    return (float(columns.mean()) + 0.5, float(rows.mean()) + 0.5)
+    column, row = (
+        float(np.average(np.arange(len(counts)), weights=counts))
+        for counts in (np.count_nonzero(mask, axis=axis) for axis in (0, 1))
+    )
+    return (column + 0.5, row + 0.5)
 
 
 def square_pixels(mask: BoolArray, spacing: Spacing | None) -> BoolArray:
@@ -132,7 +145,7 @@ def form(mask: BoolArray, spacing: Spacing | None = None) -> Form:
         raise ValueError("an empty mask has no shape")
     props = regionprops(whole.astype(np.uint8))[0]
     around = perimeter_crofton(whole, directions=4)
-    hull = ConvexHull(_edge_points(whole)).volume
+    hull = _hull(whole).volume
     across = feret(whole)
     return Form(
         circularity=float(4 * math.pi * props.area / around**2),

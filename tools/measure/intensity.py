@@ -13,8 +13,8 @@ from medloupe.tools.measure.vocabulary import attribute, threshold
 from medloupe.types import BoolArray
 
 __all__ = [
-    "Statistics", "contrast", "density_word", "intensity_word", "luminance", "most_contrast", "ring", "solid_word",
-    "statistics",
+    "Statistics", "contrast", "density_word", "intensity_word", "luminance", "most_contrast", "ring", "ring_reach",
+    "solid_word", "statistics",
 ]  # fmt: skip
 
 Values = npt.NDArray[Any]
@@ -53,10 +53,14 @@ def ring(mask: BoolArray) -> BoolArray:
 
     The equivalent radius is that of the disc with the same area. May reach the image's edge and is then cut.
     """
-    radius = math.sqrt(float(mask.sum()) / math.pi)
-    reach = max(threshold("intensity", "ring_pixels"), threshold("intensity", "ring_share") * radius)
+    reach = ring_reach(int(np.count_nonzero(mask)))
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray((distance > 0) & (distance <= reach))
+
+
+def ring_reach(area: int) -> float:
+    """How far the ring around so many pixels goes, in pixels."""
+    return max(threshold("intensity", "ring_pixels"), threshold("intensity", "ring_share") * math.sqrt(area / math.pi))
 
 
 def contrast(inside: Statistics, outside: Statistics) -> float:

@@ -17,7 +17,9 @@ __all__ = ["measure_region"]
 
 _RING = "in a ring of max(3 px, 25% of the equivalent radius) around the outline"
 _TEXTURE = "co-occurrence of neighbouring pixels in 32 levels from the region's least to its most, mean of 4 directions"
-_UNITS = {"HU": "HU", "stored": "stored", "RGB": "grey"}
+_SMOOTHING_REACH = 8
+"""Pixels that the border's smoothing looks beyond an outline."""
+_UNITS = {"HU": "HU", "Gy": "Gy", "stored": "stored", "RGB": "grey"}
 
 
 def measure_region(
@@ -56,7 +58,7 @@ def measure_region(
 def _neighbourhood(mask: BoolArray) -> tuple[slice, slice]:
     """The rows and columns that hold the mask and its ring; all else is never touched."""
     box = BoundingBox.of_mask(mask)
-    margin = math.ceil(max(threshold("intensity", "ring_pixels"), math.sqrt(float(mask.sum()) / math.pi))) + 1
+    margin = math.ceil(max(intensity.ring_reach(int(np.count_nonzero(mask))), _SMOOTHING_REACH)) + 1
     rows = slice(max(int(box.y0) - margin, 0), int(box.y1) + margin)
     return (rows, slice(max(int(box.x0) - margin, 0), int(box.x1) + margin))
 

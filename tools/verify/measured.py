@@ -133,7 +133,7 @@ def measurable(claim: Claim) -> bool:
 def _image(claim: Claim, region: Region | None, scene: Scene) -> Image | str:
     try:
         image = scene.image_of(claim, region)
-    except IndexError:
+    except ActionRejected:
         return "the study has no such image"
     if region is not None and not region.box.intersection(BoundingBox(x0=0, y0=0, x1=image.width, y1=image.height)):
         return "the region lies outside the image"
