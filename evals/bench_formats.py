@@ -21,6 +21,7 @@ from medloupe.errors import InputRejected
 from medloupe.tools.imaging import jpeg
 from medloupe.tools.imaging.pixels import decoded
 from medloupe.tools.imaging.reading import read_source
+from medloupe.tools.imaging.slide import Part, SlideFile
 from medloupe.tools.imaging.sources import Source
 
 __all__ = ["LOSSY_TOLERANCE", "compare", "main"]
@@ -38,6 +39,8 @@ def compare(path: Path) -> str:
         return f"refused: {rejected.code}"
     if read is None:
         return "refused: unknown-format"
+    if read.slides:
+        return _compare_slide(path, read.slides[0])
     if not read.frames:
         return _compare_marks(path)
     reference = _reference(path)
@@ -81,6 +84,16 @@ def _other_decoder(ds: Any) -> Any:
     except (RuntimeError, ValueError):
         array = imagecodecs.jpeg_decode(frame)
     return array.view(np.int16) if ds.PixelRepresentation and array.dtype == np.uint16 else array
+
+
+def _compare_slide(path: Path, slide: SlideFile) -> str:
+    """All of a slide's largest level against highdicom's total pixel matrix."""
+    import highdicom
+
+    box = (0, 0, slide.levels[0].width, slide.levels[0].height)
+    ours = read_source(Source(path=path, part=Part(level=0, box=box, stamp=slide.stamp)), None)
+    theirs = highdicom.imread(path).get_total_pixel_matrix(apply_icc_profile=False)
+    return "identical" if ours and np.array_equal(ours.frames[0].values, theirs) else "DIFFERENT"
 
 
 def _compare_marks(path: Path) -> str:

@@ -15,12 +15,15 @@ from typing import BinaryIO, Literal
 
 from medloupe.errors import InputRejected
 from medloupe.tools.imaging.dicom import read_dicom
-from medloupe.tools.imaging.frame import MAX_FILE_BYTES, MAX_INFLATED_BYTES, Frame
+from medloupe.tools.imaging.frame import MAX_FILE_BYTES, MAX_INFLATED_BYTES, Draft, Frame
 from medloupe.tools.imaging.geometry import Warn
 from medloupe.tools.imaging.marks import Mark
 from medloupe.tools.imaging.nifti import is_nifti, read_nifti
 from medloupe.tools.imaging.nrrd import read_nrrd
 from medloupe.tools.imaging.picture import read_picture
+from medloupe.tools.imaging.slide import Part, SlideFile, stamp_of
+from medloupe.tools.imaging.slide_dicom import dicom_slide, is_whole_slide, read_dicom_part
+from medloupe.tools.imaging.slide_tiff import read_tiff_part, tiff_slide
 from medloupe.tools.imaging.sources import Source, is_dicomdir, open_source
 
 __all__ = ["Kind", "Read", "read_source", "read_stream", "sniff", "unknown"]
@@ -57,6 +60,8 @@ class Read:
     """Warnings, each said once a file."""
     marks: list[Mark] = field(default_factory=list)
     """Regions and texts of an object that is no image."""
+    slides: list[SlideFile] = field(default_factory=list)
+    """What is read by level; its pixels are asked for later, part by part."""
 
 
 def read_source(source: Source, modality: str | None) -> Read | None:
@@ -65,11 +70,14 @@ def read_source(source: Source, modality: str | None) -> Read | None:
     `modality` (checked by the caller) overrides what the tags say.
     """
     with open_source(source) as (file, size):
+        if source.part is not None:
+            return Read(frames=[_part(file, source.part)], notes=[])
         inner, size, suffix = unwrapped(file, size, source.suffix)
         if sniff(inner) is None or is_dicomdir(inner):
             return None
         read = read_stream(inner, size, suffix, modality)
-    return replace(read, frames=[replace(f, file=source.number) for f in read.frames])
+    slides = [slide.model_copy(update={"file": source.number}) for slide in read.slides]
+    return replace(read, frames=[replace(f, file=source.number) for f in read.frames], slides=slides)
 
 
 def sniff(file: BinaryIO) -> Kind | None:
@@ -92,16 +100,37 @@ def read_stream(file: BinaryIO, size: int, suffix: str, modality: str | None) ->
         raise unknown(file)
     if kind == "gzip":
         raise InputRejected("unsupported", "The file is compressed twice.")
-    if size > MAX_FILE_BYTES:
-        raise InputRejected("too-large", f"The file is larger than {MAX_FILE_BYTES:,} bytes.")
     notes: dict[str, None] = {}  # an ordered set: a 30-frame file says a thing once
     named = _SUFFIXES.get(suffix.lower())
     if named not in (None, kind):
         notes[f"The file's name says {named}, its content is {kind}: it was read as {kind}."] = None
     with _quiet() as heard:
-        frames, marks = _content(file, size, kind, modality, lambda note: notes.setdefault(note))
+        slide = _slide(file, kind, modality, lambda note: notes.setdefault(note))
+        frames, marks = [], []
+        if slide is None:
+            if size > MAX_FILE_BYTES:
+                raise InputRejected("too-large", f"The file is larger than {MAX_FILE_BYTES:,} bytes.")
+            frames, marks = _content(file, size, kind, modality, lambda note: notes.setdefault(note))
         notes.update(dict.fromkeys(_retold(heard)))
-    return Read(frames=frames, marks=marks, notes=list(notes))
+    return Read(frames=frames, marks=marks, notes=list(notes), slides=[] if slide is None else [slide])
+
+
+def _slide(file: BinaryIO, kind: Kind, modality: str | None, warn: Warn) -> SlideFile | None:
+    """What a file that is opened by level says of itself; None for every other."""
+    if kind == "TIFF":
+        return tiff_slide(file, modality=modality, warn=warn)
+    return dicom_slide(file, modality=modality, warn=warn) if kind == "DICOM" and is_whole_slide(file) else None
+
+
+def _part(file: BinaryIO, part: Part) -> Frame:
+    """A box of a slide's level, if the file is still the one that was opened."""
+    if stamp_of(file) != part.stamp:
+        raise InputRejected("slide-changed", "The slide's file was changed since it was opened: open it again.")
+    kind = sniff(file)
+    with _quiet():
+        values = read_tiff_part(file, part) if kind == "TIFF" else read_dicom_part(file, part)
+    draft = Draft(width=values.shape[1], height=values.shape[0], values="RGB" if values.ndim == 3 else "stored")
+    return Frame(values=values, draft=draft, kind="picture")
 
 
 def _content(file: BinaryIO, size: int, kind: Kind, modality: str | None, warn: Warn) -> tuple[list[Frame], list[Mark]]:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from medloupe.errors import InputRejected
 from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES
+from medloupe.tools.imaging.slide import Part
 
 __all__ = ["MAX_FILES", "Source", "find_sources", "is_dicomdir", "open_source"]
 
@@ -37,6 +38,8 @@ class Source:
     suffix: str = ""
     number: int = 0
     """In order of finding."""
+    part: Part | None = None
+    """Of a slide: the pixels to read, as one frame, in place of the whole."""
 
 
 def find_sources(root: Path) -> list[Source]:
