@@ -106,7 +106,8 @@ def read_stream(file: BinaryIO, size: int, suffix: str, modality: str | None) ->
         notes[f"The file's name says {named}, its content is {kind}: it was read as {kind}."] = None
     with _quiet() as heard:
         slide = _slide(file, kind, modality, lambda note: notes.setdefault(note))
-        frames, marks = [], []
+        frames: list[Frame] = []
+        marks: list[Mark] = []
         if slide is None:
             if size > MAX_FILE_BYTES:
                 raise InputRejected("too-large", f"The file is larger than {MAX_FILE_BYTES:,} bytes.")

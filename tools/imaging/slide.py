@@ -102,9 +102,15 @@ class Pyramid(Frozen):
 class Tiled(Protocol):
     """One level of an open file."""
 
-    level: Level
-    fill: int
-    """Where there is no tile."""
+    @property
+    def level(self) -> Level:
+        """Its sizes."""
+        ...
+
+    @property
+    def fill(self) -> int:
+        """Where there is no tile."""
+        ...
 
     def tiles(self, box: Box) -> Iterator[tuple[int, int, Values]]:
         """(column, row) of its first pixel in the level and the decoded pixels of every tile that the box touches."""

@@ -20,11 +20,11 @@ from medloupe.tools.imaging.frame import Draft, Values
 from medloupe.tools.imaging.geometry import Warn, spacing
 from medloupe.tools.imaging.pixels import decoded, syntax_name
 from medloupe.tools.imaging.slide import LEFT_OUT, Box, Part, SlideFile, check_level, cut, fingerprint, stamp_of
-from medloupe.tools.imaging.tags import BadValueError, code, functional, items, numbers, uid, whole
+from medloupe.tools.imaging.tags import BadValueError, code, functional, items, uid, whole
 from medloupe.tools.imaging.window import full_range
 from medloupe.types import Level
 
-__all__ = ["dicom_slide", "is_whole_slide", "read_dicom_part"]
+__all__ = ["dicom_slide", "is_sparse", "is_whole_slide", "read_dicom_part", "tile_places"]
 
 _WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6\x02\0\x03\0"
 """VL Whole Slide Microscopy Image Storage, and the tag that follows in every file's meta information."""
@@ -54,12 +54,12 @@ def dicom_slide(file: BinaryIO, *, modality: str | None, warn: Warn) -> SlideFil
         ds = pydicom.dcmread(file, stop_before_pixels=True)
         _reject_other_pictures(ds)
         tiled = _opened(file, ds, stamp.size)
+        draft, frames = _draft(ds, tiled, modality, warn), tiled.frames
+        said = f"{stamp.size}{draft.model_dump_json()}"
         return SlideFile(
-            draft=(draft := _draft(ds, tiled, modality, warn)),
+            draft=draft,
             levels=(tiled.level,),
-            fingerprint=fingerprint(
-                file, f"{stamp.size}{draft.model_dump_json()}", [(tiled.frames.offsets, tiled.frames.lengths)]
-            ),
+            fingerprint=fingerprint(file, said, [(frames.offsets, frames.lengths)]),
             stamp=stamp,
             study_uid=uid(ds, "StudyInstanceUID"),
             series_uid=uid(ds, "SeriesInstanceUID"),
@@ -141,41 +141,47 @@ def _opened(file: BinaryIO, ds: Any, size: int) -> _DicomLevel:
         Level(width=width, height=height, tile_width=columns, tile_height=rows),
         UID(str(ds.file_meta.TransferSyntaxUID)),
     )
-    organised = code(ds, "DimensionOrganizationType", ("TILED_FULL", "TILED_SPARSE"))
-    sparse = organised == "TILED_SPARSE" or (not organised and "PerFrameFunctionalGroupsSequence" in ds)
-    check_level(level, 2**62 if sparse else count)
+    check_level(level, 2**62 if is_sparse(ds) else count)
     if syntax == DeflatedExplicitVRLittleEndian or not ds.original_encoding[1]:
         raise InputRejected("unsupported", f"{syntax_name(syntax)}: a slide cannot be opened by level in it.")
     frames = _frames_of(file, ds, syntax, count, rows * columns * samples * allocated // 8, size)
-    places = _stated_places(ds, count) if sparse else _full_places(level)
-    return _DicomLevel(file, level, _template(ds), frames, *places, fill=255 if samples == 3 else 0)
+    x, y = tile_places(ds, level, count)
+    return _DicomLevel(file, level, _template(ds), frames, _first_of_each(x, y), y, fill=255 if samples == 3 else 0)
 
 
-def _full_places(level: Level) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Of TILED_FULL: row by row from the upper left; focal planes and optical paths follow (PS3.3 C.7.6.17.3)."""
+def is_sparse(ds: Any) -> bool:
+    """Whether each tile says where it lies (TILED_SPARSE, or nothing said and functional groups of each frame)."""
+    organised = code(ds, "DimensionOrganizationType", ("TILED_FULL", "TILED_SPARSE"))
+    return organised == "TILED_SPARSE" or (not organised and "PerFrameFunctionalGroupsSequence" in ds)
+
+
+def tile_places(ds: Any, level: Level, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """First column and row of each frame's tile.
+
+    TILED_FULL goes row by row from the upper left, then over focal planes, optical paths or segments (PS3.3
+    C.7.6.17.3); in TILED_SPARSE each frame says where, counted from 1.
+    """
     across, down = -(-level.width // level.tile_width), -(-level.height // level.tile_height)
-    place = np.arange(across * down)
-    return place % across * level.tile_width, place // across * level.tile_height
-
-
-def _stated_places(ds: Any, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Of TILED_SPARSE: each frame's own, from 1 in the file; of several frames at one place the first is used."""
-    found: dict[tuple[int, int], int] = {}
-    x, y = np.full(count, -1, np.int64), np.full(count, -1, np.int64)
+    if not is_sparse(ds):
+        place = np.arange(count) % (across * down)
+        return place % across * level.tile_width, place // across * level.tile_height
+    found = np.empty((count, 2), np.int64)
     for n in range(count):
         group = functional(ds, n, "PlanePositionSlideSequence")
-        said = [
-            None if group is None else numbers(group, f"{axis}PositionInTotalImagePixelMatrix", 1)
-            for axis in ("Column", "Row")
-        ]
-        if None in said:
-            raise InputRejected("bad-header", "A tile of the slide does not say where it lies.")
-        place = (int(said[0][0]) - 1, int(said[1][0]) - 1)  # type: ignore[index] # None is excluded above
-        if min(place) < 0:
-            raise InputRejected("bad-header", "A tile lies outside the slide.")
-        if found.setdefault(place, n) == n:
-            x[n], y[n] = place
-    return x, y
+        for axis, name in enumerate(("Column", "Row")):
+            said = None if group is None else whole(group, f"{name}PositionInTotalImagePixelMatrix")
+            if said is None or said < 1:
+                raise InputRejected("bad-header", "A tile of the slide does not say where in it it lies.")
+            found[n, axis] = said - 1
+    return found[:, 0], found[:, 1]
+
+
+def _first_of_each(x: npt.NDArray[np.int64], y: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """x, negative for every tile that lies where another did: other focal planes and optical paths are not used."""
+    kept = np.full_like(x, -1)
+    _, first = np.unique(np.stack([x, y]), axis=1, return_index=True)
+    kept[first] = x[first]
+    return kept
 
 
 def _template(ds: Any) -> Dataset:
@@ -240,7 +246,7 @@ def _encapsulated(file: BinaryIO, ds: Any, start: int, count: int, size: int) ->
         if table_bytes != 4 * count:
             raise InputRejected("truncated", "The slide holds fewer tiles than the header declares.")
         offsets = np.frombuffer(file.read(table_bytes), "<u4").astype(np.uint64) + np.uint64(first)
-        lengths = np.diff(np.append(offsets, np.uint64(size)))  # the last one's items end where they end
+        lengths = np.append(offsets[1:], np.uint64(size)) - offsets  # the last one's items end where they end
         if np.any(np.diff(offsets.astype(np.int64)) <= 0):
             raise InputRejected("bad-header", "The offsets of the slide's tiles are not in order.")
     else:
@@ -252,7 +258,8 @@ def _encapsulated(file: BinaryIO, ds: Any, start: int, count: int, size: int) ->
 
 def _walked(file: BinaryIO, place: int, count: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
     """One item a frame: without a table nothing says where a frame of several items begins."""
-    offsets, lengths = [], []
+    offsets: list[int] = []
+    lengths: list[int] = []
     while len(offsets) <= count:
         file.seek(place)
         head = file.read(8)

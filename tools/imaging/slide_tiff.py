@@ -80,13 +80,16 @@ def _pixels(page: Any) -> int:
 
 
 def _described(file: BinaryIO, tiff: tifffile.TiffFile, modality: str | None, warn: Warn) -> SlideFile | None:
-    if len(tiff.series[0].levels) < 2 and _pixels(tiff.series[0].levels[0].keyframe) <= MAX_PIXELS:
+    notes: list[str] = []
+    pages = _levels(tiff, notes.append)
+    if len(pages) < 2 and _pixels(pages[0]) <= MAX_PIXELS:
         return None
     stamp = stamp_of(file)
-    pages = _levels(tiff, warn)
+    for note in notes:
+        warn(note)
     for page in pages:
         _check(page, stamp.size)
-    if len(tiff.series) > 1:
+    if any(not series.keyframe.is_subifd and series.keyframe not in pages for series in tiff.series):
         warn(LEFT_OUT)
     kind = str(tiff.series[0].kind)
     if modality is None and kind not in _SCANNERS:
@@ -115,6 +118,9 @@ def _levels(tiff: tifffile.TiffFile, warn: Warn) -> list[Any]:
     if len(series.levels[0].pages) > 1:
         warn(f"The slide holds {len(series.levels[0].pages)} planes or channels: the first is used.")
     pages = [level.keyframe for level in series.levels]
+    # tifffile joins levels that are each the same step below the one before; SubIFDs may go down by other steps.
+    subifds = [s.keyframe for s in tiff.series if s is not series and s.keyframe.is_subifd and s.keyframe.is_reduced]
+    pages += [page for page in subifds if page.treeindex[:-1] == series.keyframe.treeindex]
     pages.sort(key=_pixels, reverse=True)
     return [pages[place] for place in fitting((_level(page) for page in pages), warn)]
 

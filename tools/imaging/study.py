@@ -105,7 +105,7 @@ def _checked(read: Read, left_out: str) -> Read:
     if not (read.frames or read.slides):
         raise InputRejected("no-image", f"The folder holds no image that can be read{left_out and f' ({left_out})'}.")
     notes = [f"{left_out}."] if left_out else []
-    if len({f.study_uid for f in (*read.frames, *read.slides)}) > 1:
+    if len({f.study_uid for f in read.frames} | {s.study_uid for s in read.slides}) > 1:
         notes.append("The folder holds images of more than one study; they are opened as one.")
     return replace(read, notes=notes + read.notes)
 

@@ -83,10 +83,10 @@ def cut_view(
         raise ActionRejected(f"The box {box.as_tuple()} lies outside the image of {size} pixels.") from error
     shown_window = None if image.values == "RGB" else window or image.window
     patch = region_of(store, image, inside, at_least=longest)
-    shown, size = render(patch.values, image, shown_window), _fit(inside, longest)
-    picture = _resize(shown, size) if patch.box == inside else _resampled(shown, patch, inside, size)
+    shown, fitted = render(patch.values, image, shown_window), _fit(inside, longest)
+    picture = _resize(shown, fitted) if patch.box == inside else _resampled(shown, patch, inside, fitted)
     if contour is not None:
-        picture = _draw(picture, contour.within(inside, None if patch.scale == (1.0, 1.0) else size[::-1]))
+        picture = _draw(picture, contour.within(inside, None if patch.scale == (1.0, 1.0) else fitted[::-1]))
     nested = kind in ("zoom", "crop")
     return View(
         index=index,
