@@ -89,7 +89,7 @@ def read_dicom_part(file: BinaryIO, part: Part) -> Values:
 
 
 def _reject_other_pictures(ds: Any) -> None:
-    image_type = ds.get("ImageType") or ()
+    image_type = list(ds.get("ImageType") or [])
     kind = str(image_type[2]).strip().upper() if len(image_type) > 2 else ""
     if (kind in _KINDS and kind not in ("VOLUME", "THUMBNAIL")) or code(ds, "SpecimenLabelInImage", ("YES",)):
         raise InputRejected("label-image", LEFT_OUT)
@@ -179,7 +179,7 @@ def tile_places(ds: Any, level: Level, count: int) -> tuple[npt.NDArray[np.int64
 def _first_of_each(x: npt.NDArray[np.int64], y: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """x, negative for every tile that lies where another did: other focal planes and optical paths are not used."""
     kept = np.full_like(x, -1)
-    _, first = np.unique(np.stack([x, y]), axis=1, return_index=True)
+    _, first = np.unique(y << 32 | x, return_index=True)
     kept[first] = x[first]
     return kept
 
