@@ -214,7 +214,7 @@ FRAME = {
 
 
 def said(**frame: object) -> Reply:
-    read = {"notes": [], "marks": []}
+    read = {"notes": [], "marks": [], "slides": []}
     reply = split(message(json.dumps({"read": read, "frames": [FRAME | frame]}).encode()), REPLY)
     assert isinstance(reply, Reply)
     return reply
