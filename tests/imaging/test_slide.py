@@ -22,7 +22,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless
 
 from medloupe.errors import ActionRejected, InputRejected
-from medloupe.evals.bench_load import peak_of
+from medloupe.evals.bench_load import held_bytes, peak_of
 from medloupe.evals.bench_slide import write_flat_dicom, write_flat_tiff, write_level
 from medloupe.tools.imaging import DiskStore, MemoryStore, cut_view, load_study, region, whole
 from medloupe.tools.imaging.limits import Limits
@@ -297,8 +297,8 @@ def test_memory_stays_bounded_on_a_large_slide(kind: str, tmp_path: Path) -> Non
         for box in ((0, 0, side, side), (9_000, 9_000, 12_000, 11_000), (side - 90, side - 60, side, side)):
             cut_view(store, image, box_of(*box), index=0, kind="zoom")
 
-    peak = peak_of(look)
-    assert peak < 500 * 2**20
+    before = held_bytes()  # other tests may have loaded networks into this process
+    assert peak_of(look) - before < 500 * 2**20
     assert took[0] < 2.0
 
 
