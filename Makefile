@@ -8,7 +8,8 @@ ARGS ?=
 STRICT ?=
 
 .PHONY: ask test docs install lint format types imports check clean
-.PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs fuzz
+.PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs
+.PHONY: bench-slide fuzz
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -57,6 +58,9 @@ bench-segment: $(VENV)/ready
 
 bench-load: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_load $(ARGS)
+
+bench-slide: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_slide $(ARGS)
 
 fuzz: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.fuzz $(ARGS)

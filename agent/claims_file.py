@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, FiniteFloat, StrictBool, StrictInt, ValidationError
 
 from medloupe.errors import InputRejected
-from medloupe.tools.imaging import MemoryStore, load_study
+from medloupe.tools.imaging import MemoryStore, load_study, whole
 from medloupe.tools.verify import claims_from_attributes
 from medloupe.types import BoundingBox, Claim, Image, Mask, Region, StatedAttribute, Study
 
@@ -180,7 +180,7 @@ def _mask(claim: str, name: str, image: Image, folder: Path | None, masks: dict[
     if name not in masks:
         store = MemoryStore()
         try:
-            values = store.get(load_study(_beside(claim, name, folder), store).images[0].digest)
+            values = whole(store, load_study(_beside(claim, name, folder), store).images[0]).values
         except InputRejected as error:
             raise InputRejected("claims-mask", f"{wrong} cannot be read: {error}") from None
         bright = values.max(axis=2) if values.ndim == 3 else values

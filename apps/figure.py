@@ -25,6 +25,8 @@ LARGE, SMALL = 0.031, 0.046
 """Height of a label as a part of the picture's longest side, for a figure shown large or small."""
 _TOLERANCE_PX = 0.35
 """How far a simplified contour may stray, in pixels of the picture."""
+_FINEST = 4096
+"""Pixels a side at which a contour is followed; those of slides alone are larger."""
 _NICE_MM = (1, 2, 5, 10, 20, 50, 100, 200)
 _DIRECTIONS = (("L", "R"), ("P", "A"), ("H", "F"))
 """DICOM's patient axes (LPS): the letters of growing and of shrinking x, y, z."""
@@ -118,15 +120,21 @@ def _contour(mask: Mask, view: View) -> str:
     """Outlines of a mask (holes too) as one SVG path in pixels of the view, following the edges between pixels."""
     from skimage.measure import approximate_polygon, find_contours
 
-    box = view.box
-    tolerance = _TOLERANCE_PX * box.width / view.width
+    if not mask.area:
+        return ""
+    part, box = mask.patch(_FINEST)
+    across, down = box.width / part.shape[1], box.height / part.shape[0]
+    tolerance = _TOLERANCE_PX * view.box.width / view.width / max(across, down)
     path = []
-    for line in find_contours(np.pad(mask.to_array(), 1).astype(np.uint8), 0.5):
+    for line in find_contours(np.pad(part, 1).astype(np.uint8), 0.5):
         points = approximate_polygon(line, tolerance)
         if len(points) < 4:
             continue
         # find_contours gives (row, column) of pixel centres; -1 undoes the padding, +0.5 goes from centres to edges.
-        placed = [view.from_image(column - 0.5, row - 0.5) for row, column in points[:-1]]
+        placed = [
+            view.from_image(box.x0 + (column - 0.5) * across, box.y0 + (row - 0.5) * down)
+            for row, column in points[:-1]
+        ]  # fmt: skip
         path.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in placed) + "Z")
     return "".join(path)
 

@@ -19,7 +19,7 @@ from rich.table import Table
 from medloupe.apps.wording import clean, one_line
 from medloupe.errors import InputRejected, UsageError
 from medloupe.settings import Settings
-from medloupe.tools.imaging import ImageStore, MemoryStore, load_study, render
+from medloupe.tools.imaging import ImageStore, MemoryStore, load_study, render, whole
 from medloupe.tools.imaging.deidentify import name_of
 from medloupe.tools.imaging.geometry import along_normal
 from medloupe.tools.imaging.sources import Source
@@ -83,6 +83,7 @@ def _series(study: Study, series: Series) -> dict[str, Any]:
         "slice_step_mm": _step(images),
         "orientation": _plane(first),
         "values": first.values,
+        "levels": [level.model_dump() for level in first.levels],
         "body_part": first.body_part,
         "laterality": first.laterality,
         "view_position": first.view_position,
@@ -119,6 +120,11 @@ def _print(found: dict[str, Any]) -> None:
     for series in found["series"]:
         table.add_row(*_row(series))
     console.print(table)
+    for series in found["series"]:
+        for number, level in enumerate(series["levels"]):
+            size = f"{level['width']} × {level['height']}"
+            tiles = f"tiles of {level['tile_width']} × {level['tile_height']}"
+            console.print(f"level     series {series['index']}, level {number}: {size}, {tiles}")
     for warning in found["warnings"]:
         console.print(f"warning   {one_line(warning)}")
     for left in found["rejected"]:
@@ -163,7 +169,7 @@ def _picked(images: tuple[int, ...]) -> list[int]:
 
 def _tile(image: Image, store: ImageStore) -> npt.NDArray[np.uint8]:
     """The whole image in a black square, in its own window; pixels are made square where the spacing is known."""
-    shown = render(store.get(image.digest), image, image.window)
+    shown = render(whole(store, image).values, image, image.window)
     tall = image.spacing.row_mm / image.spacing.column_mm if image.spacing else 1.0
     width, height = float(image.width), image.height * tall
     scale = (_TILE - 4) / max(width, height)

@@ -56,14 +56,14 @@ def nodules(folder: Path, segmenter: Segmenter | None) -> Iterator[Nodule]:
         own = loupe.outline(0, box)
         yield Nodule(
             item["label"]["mean_scores"],
-            _numbers(loupe, region, mask),
+            _numbers(loupe, region, Mask.from_array(mask)),
             None if own is None else _numbers(loupe, region, own[0]),
         )
 
 
-def _numbers(loupe: Loupe, region: Region, mask: np.ndarray) -> dict[str, float]:
+def _numbers(loupe: Loupe, region: Region, mask: Mask) -> dict[str, float]:
     """Every measured number without a unit, whatever there is."""
-    measured = loupe.measure(region.model_copy(update={"mask": Mask.from_array(mask)}))
+    measured = loupe.measure(region.model_copy(update={"mask": mask}))
     return {
         q.name: float(q.value)
         for q in measured.quantities

@@ -74,7 +74,7 @@ def score(segmenter: Segmenter, file: Path, truth: BoolArray) -> Score:
     everything = BoundingBox(x0=0, y0=0, x1=image.width, y1=image.height)
     whole = outliner.outline_in(image, image.window, everything, box=box)
     zoomed = outliner.outline(image, image.window, box=box)
-    return Score(*(0.0 if found is None else dice(found.mask, truth) for found in (whole, zoomed)))
+    return Score(*(0.0 if found is None else dice(found.mask.to_array(), truth) for found in (whole, zoomed)))
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)

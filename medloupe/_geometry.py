@@ -105,20 +105,31 @@ class BoundingBox(Frozen):
 
 
 class Mask(Frozen):
-    """A region of one image, run-length coded as COCO's uncompressed RLE: column-major, first a run of zeros."""
+    """A region of one image, run-length coded as COCO's uncompressed RLE: column-major, first a run of zeros.
+
+    On a slide its cells may be blocks of pixels: cell (c, r) covers [c step, (c+1) step) x [r step, (r+1) step) of the
+    full image, and the last of a row or column is cut by the image's edge.
+    """
 
     height: int = Field(gt=0)
     """Rows of the full image."""
     width: int = Field(gt=0)
     """Columns of the full image."""
     counts: tuple[Annotated[int, Field(ge=0)], ...]
-    """Alternating run lengths of zeros and ones, summing to height x width."""
+    """Alternating run lengths of zeros and ones, in cells, summing to the rows times the columns of cells."""
+    step: int = Field(default=1, gt=0)
+    """Side of a cell, pixels; 1 everywhere but on slides."""
 
     @model_validator(mode="after")
     def _covers_the_image(self) -> Self:
-        if sum(self.counts) != self.height * self.width:
+        if sum(self.counts) != math.prod(self.cells):
             raise ValueError("the runs of a mask must cover its image")
         return self
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """(rows, columns) of cells."""
+        return -(-self.height // self.step), -(-self.width // self.step)
 
     @classmethod
     def from_array(cls, mask: BoolArray) -> Mask:
@@ -129,15 +140,118 @@ class Mask(Frozen):
         counts = [int(n) for n in runs]
         return cls(height=mask.shape[0], width=mask.shape[1], counts=tuple([0, *counts] if flat[0] else counts))
 
+    @classmethod
+    def placed(cls, part: BoolArray, box: BoundingBox, *, width: int, height: int) -> Mask:
+        """From a (rows, columns) array that covers a box, edge to edge, of an image of that size; false elsewhere.
+
+        Where an array's pixel is several of the image's, cells are the largest whole blocks no larger than it. A cell
+        has the value at its centre.
+        """
+        across, down = box.width / part.shape[1], box.height / part.shape[0]
+        step = max(1, int(min(across, down) + 1e-6))
+        (c0, from_column), (r0, from_row) = (
+            _cells_in(low, high, size, step, count)
+            for low, high, size, count in (
+                (box.x0, box.x1, width, part.shape[1]),
+                (box.y0, box.y1, height, part.shape[0]),
+            )
+        )
+        rows, columns = -(-height // step), -(-width // step)
+        inside = np.zeros((len(from_row) + 2, len(from_column)), np.int8)
+        inside[1:-1] = part[np.ix_(from_row, from_column)]
+        column, row = np.diff(inside, axis=0).T.nonzero()
+        edges, times = np.unique((column + c0) * rows + row + r0, return_counts=True)
+        edges = edges[times == 1]  # where one column ends in a run and the next begins with it, there is no edge
+        ends = edges if edges.size and edges[-1] == rows * columns else [*edges, rows * columns]
+        return cls(height=height, width=width, step=step, counts=tuple(np.diff([0, *ends]).tolist()))
+
     def to_array(self) -> BoolArray:
-        """As a (rows, columns) boolean array."""
+        """As a (rows, columns) boolean array of the full image; of a slide ask for `within` instead."""
         values = np.arange(len(self.counts)) % 2 == 1
-        return np.repeat(values, self.counts).reshape((self.height, self.width), order="F")
+        cells = np.repeat(values, self.counts).reshape(self.cells, order="F")
+        if self.step == 1:
+            return cells
+        return cells.repeat(self.step, axis=0).repeat(self.step, axis=1)[: self.height, : self.width]
+
+    def within(self, box: BoundingBox, shape: tuple[int, int] | None = None) -> BoolArray:
+        """The part in a box as a (rows, columns) array of that shape, edge to edge; by default one of whole pixels.
+
+        A pixel of the array has the value at its centre. Takes the memory of the array, not of the image.
+        """
+        across, down = shape[::-1] if shape else (round(box.width), round(box.height))
+        x = np.clip(np.floor(box.x0 + (np.arange(across) + 0.5) * box.width / across), 0, self.width - 1)
+        y = np.clip(np.floor(box.y0 + (np.arange(down) + 0.5) * box.height / down), 0, self.height - 1)
+        columns, back = np.unique(x.astype(np.int64) // self.step, return_inverse=True)
+        rows = y.astype(np.int64) // self.step
+        column, first, last = self._runs()
+        wanted = np.isin(column, columns)
+        place = np.searchsorted(columns, column[wanted])
+        change = np.zeros((down + 1, len(columns)), np.int8)
+        np.add.at(change, (np.searchsorted(rows, first[wanted]), place), 1)
+        np.add.at(change, (np.searchsorted(rows, last[wanted]), place), -1)
+        inside: BoolArray = np.cumsum(change[:-1], axis=0, dtype=np.int8)[:, back] > 0
+        return inside
+
+    def box(self) -> BoundingBox:
+        """Tight round it; ValueError when it is empty."""
+        column, first, last = self._runs()
+        if not column.size:
+            raise ValueError("an empty mask has no box")
+        ends = ((int(column.max()) + 1) * self.step, int(last.max()) * self.step)
+        return BoundingBox(
+            x0=int(column.min()) * self.step, y0=int(first.min()) * self.step,
+            x1=min(ends[0], self.width), y1=min(ends[1], self.height),
+        )  # fmt: skip
+
+    def patch(self, longest: int) -> tuple[BoolArray, BoundingBox]:
+        """What lies in its own tight box, reduced to at most `longest` pixels a side, and that box."""
+        box = self.box()
+        scale = max(1.0, box.width / longest, box.height / longest)
+        return self.within(box, (max(1, round(box.height / scale)), max(1, round(box.width / scale)))), box
+
+    def iou(self, other: Mask, longest: int = 4096) -> float:
+        """Intersection over union with a mask of the same image, 0 to 1; taken at `longest` where they are larger."""
+        boxes = [mask.box() for mask in (self, other) if mask.area]
+        if len(boxes) < 2:
+            return 0.0
+        a, b = boxes
+        around = BoundingBox(x0=min(a.x0, b.x0), y0=min(a.y0, b.y0), x1=max(a.x1, b.x1), y1=max(a.y1, b.y1))
+        scale = max(1.0, around.width / longest, around.height / longest)
+        shape = max(1, round(around.height / scale)), max(1, round(around.width / scale))
+        mine, theirs = self.within(around, shape), other.within(around, shape)
+        return float((mine & theirs).sum() / max(int((mine | theirs).sum()), 1))
 
     @property
     def area(self) -> int:
         """Pixels inside."""
-        return sum(self.counts[1::2])
+        if self.step == 1:
+            return sum(self.counts[1::2])
+        column, first, last = self._runs()
+        across = np.minimum((column + 1) * self.step, self.width) - column * self.step
+        down = np.minimum(last * self.step, self.height) - first * self.step
+        return int((across * down).sum())
+
+    def _runs(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Column, first row and row after the last of every run of ones, in cells; none goes over two columns."""
+        rows = self.cells[0]
+        edges = np.cumsum(np.asarray(self.counts[: len(self.counts) // 2 * 2], np.int64))
+        start, end = edges[0::2], edges[1::2]
+        kept = end > start
+        start, end = start[kept], end[kept]
+        spans = (end - 1) // rows - start // rows + 1
+        column = np.repeat(start // rows, spans) + np.arange(spans.sum()) - np.repeat(np.cumsum(spans) - spans, spans)
+        first = np.maximum(np.repeat(start, spans) - column * rows, 0)
+        return column, first, np.minimum(np.repeat(end, spans) - column * rows, rows)
+
+
+def _cells_in(low: float, high: float, size: int, step: int, count: int) -> tuple[int, npt.NDArray[np.int64]]:
+    """The first cell of an axis whose centre lies in [low, high), and for it and those after it, which of the
+    `count` equal parts of that range holds the centre."""
+    edges = np.arange(0, -(-size // step), dtype=np.float64) * step
+    centres = (edges + np.minimum(edges + step, size)) / 2
+    inside = np.flatnonzero((centres >= low) & (centres < high))
+    parts = ((centres[inside] - low) * count / (high - low)).astype(np.int64)
+    return int(inside[0]) if inside.size else 0, np.clip(parts, 0, count - 1)
 
 
 class Spacing(Frozen):

@@ -16,7 +16,7 @@ from medloupe._geometry import BoolArray, BoundingBox, Frozen, Mask, Spacing, Wi
 
 __all__ = [
     "RESEARCH_LABEL", "Annotation", "Answer", "BoolArray", "BoundingBox", "CheckedClaim", "Claim", "Evidence", "Frozen",
-    "Image", "Mask", "Matrix3", "Measurement", "Observation", "Quantity", "Region", "Series", "Spacing",
+    "Image", "Level", "Mask", "Matrix3", "Measurement", "Observation", "Quantity", "Region", "Series", "Spacing",
     "StatedAttribute", "Statement", "Study", "Verdict", "VerdictValue", "View", "Window",
 ]  # fmt: skip
 
@@ -29,8 +29,18 @@ Matrix3 = tuple[tuple[float, float, float], tuple[float, float, float], tuple[fl
 # --- what was loaded ------------------------------------------------------------------------------------------------
 
 
+class Level(Frozen):
+    """One resolution of a slide."""
+
+    width: int = Field(gt=0)
+    height: int = Field(gt=0)
+    tile_width: int = Field(gt=0)
+    """Columns of the blocks that its pixels are stored in; of strips, the whole width."""
+    tile_height: int = Field(gt=0)
+
+
 class Image(Frozen):
-    """One two-dimensional frame. Its pixels lie in an ImageStore under `digest`."""
+    """One two-dimensional frame. Its pixels lie in an ImageStore under `digest`; a slide's stay in their file."""
 
     index: int = Field(ge=0)
     """Place in Study.images; how everything addresses an image (no UID travels with a question)."""
@@ -48,7 +58,10 @@ class Image(Frozen):
     """What a pixel means: Hounsfield units, gray (a radiotherapy dose), modality-LUT output without a standard unit, or
     8-bit colour."""
     digest: str
-    """BLAKE3 of the values: the key in the store. (rows, columns) int16/int32/float32, or (rows, columns, 3) uint8."""
+    """BLAKE3 of the values: the key in the store. (rows, columns) int16/int32/float32, or (rows, columns, 3) uint8.
+    Of a slide, a sha-256 over its files' tables and a sample of their tiles."""
+    levels: tuple[Level, ...] = ()
+    """Of a slide, which is opened by level: the full size first, then ever smaller; () for every other image."""
     inverted: bool = False
     """MONOCHROME1: low values are shown white."""
     padding: tuple[float, float] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -33,8 +34,11 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 
 
 def children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that ended meanwhile
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
 
 
 def workers() -> list[int]:
@@ -244,7 +248,7 @@ def batch(reply: object) -> bytes:
 
 
 def said(**frame: object) -> Reply:
-    read = {"notes": [], "marks": []}
+    read = {"notes": [], "marks": [], "slides": []}
     replies = split(message(batch({"read": read, "frames": [FRAME | frame]})), REPLIES)
     assert isinstance(replies, Replies)
     return replies.replies[0]

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medloupe.tools.imaging.region import Patch, whole
     from medloupe.tools.imaging.store import DiskStore, ImageStore, MemoryStore
     from medloupe.tools.imaging.study import load_study
     from medloupe.tools.imaging.view import cut_view, pair_view, render
@@ -18,17 +19,19 @@ _HOME = {
     "DiskStore": "store",
     "ImageStore": "store",
     "MemoryStore": "store",
+    "Patch": "region",
     "cut_view": "view",
     "load_study": "study",
     "pair_view": "view",
     "preset_names": "window",
     "render": "view",
+    "whole": "region",
     "window_for": "window",
 }
 
 __all__ = [
-    "DiskStore", "ImageStore", "MemoryStore", "cut_view", "load_study", "pair_view", "preset_names", "render",
-    "window_for",
+    "DiskStore", "ImageStore", "MemoryStore", "Patch", "cut_view", "load_study", "pair_view", "preset_names",
+    "render", "whole", "window_for",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from medloupe.tools.imaging.annotate import annotate
@@ -11,6 +12,7 @@ from medloupe.tools.imaging.frame import Frame
 from medloupe.tools.imaging.geometry import along_normal
 from medloupe.tools.imaging.labelmap import label_marks
 from medloupe.tools.imaging.marks import Mark
+from medloupe.tools.imaging.pyramid import Slide
 from medloupe.tools.imaging.stack import stack_faults
 from medloupe.tools.imaging.store import ImageStore
 from medloupe.tools.imaging.window import series_window
@@ -19,8 +21,10 @@ from medloupe.types import Image, Series, Study
 __all__ = ["build_study"]
 
 
-def build_study(frames: list[Frame], marks: list[Mark], notes: list[str], store: ImageStore) -> Study:
-    """The study that files made; pixels go to `store`."""
+def build_study(
+    frames: list[Frame], marks: list[Mark], notes: list[str], store: ImageStore, slides: Sequence[Slide] = ()
+) -> Study:
+    """The study that files made; pixels go to `store`, and where those of slides lie."""
     images: list[Image] = []
     series: list[Series] = []
     counted = [note if times == 1 else f"{note} ({times} files)" for note, times in Counter(notes).items()]
@@ -38,6 +42,14 @@ def build_study(frames: list[Frame], marks: list[Mark], notes: list[str], store:
         )
         images += placed
         counted += [f"Series {series[-1].index}: {fault}" for fault in stack_faults(members)]
+    for slide in slides:
+        store.put_pyramid(slide.image.digest, slide.pyramid)
+        images.append(slide.image.model_copy(update={"index": len(images), "series": len(series)}))
+        series.append(
+            Series(
+                index=len(series), uid=slide.series_uid, modality=slide.image.modality, images=(images[-1].index,)
+            )
+        )  # fmt: skip
     annotations, unplaced = annotate(marks + drawn, images)
     return Study(
         id=_study_id(images),

@@ -217,7 +217,7 @@ def deidentify_study(study: Path, out: Path, *, limits: Limits = DEFAULT) -> Dei
         try:
             if outcome.rejected is not None:
                 raise outcome.rejected
-            if outcome.read is None or not outcome.read.frames:
+            if outcome.read is None or not (outcome.read.frames or outcome.read.slides):
                 raise InputRejected("not-an-image", "The file holds no image.")
             copy = _copy(run, source, limits)
         except InputRejected as rejected:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from medloupe.tools.imaging.tags import BadValueError, code, functional, items, letters, numbers, stated
 from medloupe.types import Image, Spacing
 

@@ -6,6 +6,7 @@ UCUM, ... as pydicom ships them), code strings and numbers pass.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -19,8 +20,10 @@ from medloupe.prompts import knowledge
 from medloupe.tools.imaging.frame import check_size
 from medloupe.tools.imaging.geometry import Orientation, Position, Warn, plane
 from medloupe.tools.imaging.pixels import check_length, decoded
+from medloupe.tools.imaging.slide import MAX_REGION_PIXELS
+from medloupe.tools.imaging.slide_dicom import is_sparse, tile_places
 from medloupe.tools.imaging.tags import BadValueError, code, functional, item, items, numbers, uid, whole
-from medloupe.types import Frozen, Mask
+from medloupe.types import BoundingBox, Frozen, Level, Mask
 
 __all__ = ["Mark", "read_rtstruct", "read_seg", "read_sr"]
 
@@ -90,21 +93,73 @@ def read_seg(ds: Any, warn: Warn, limits: Limits) -> list[Mark]:
     labelmap = code(ds, "SegmentationType", ("BINARY", "FRACTIONAL", "LABELMAP")) == "LABELMAP"
     half = (whole(ds, "MaximumFractionalValue") or 1) / 2
     if whole(ds, "TotalPixelMatrixRows"):
-        warn("A segmentation of a tiled slide is not placed on its image and is left out.")
-        return []
+        return _slide_marks(ds, frames, labels, labelmap, half)
     marks: list[Mark] = []
     for n, array in enumerate(decoded(ds)):
         identified = functional(ds, n, "SegmentIdentificationSequence")
         number = None if identified is None else whole(identified, "ReferencedSegmentNumber")
-        found = (
-            [(int(v), array == v) for v in np.unique(array) if v]
-            if labelmap
-            else [(number, array > 0 if half <= 1 else array >= half)]
-        )
-        for segment, inside in found[: len(labels) + 1]:
-            if inside.any():
-                marks.append(_region(ds, n, frames, labels.get(segment) or f"segment {segment}", inside, warn))
+        for segment, inside in _segments_in(array, number, labelmap, half)[: len(labels) + 1]:
+            marks.append(_region(ds, n, frames, labels.get(segment) or f"segment {segment}", inside, warn))
     return marks[:_MAX_MARKS]
+
+
+def _segments_in(array: Any, number: int | None, labelmap: bool, half: float) -> list[tuple[int | None, Any]]:
+    """Number and pixels of each segment that a frame holds any of."""
+    if labelmap:
+        return [(int(value), array == value) for value in np.unique(array) if value]
+    inside = array > 0 if half <= 1 else array >= half
+    return [(number, inside)] if inside.any() else []
+
+
+def _slide_marks(ds: Any, frames: int, labels: dict[int | None, str], labelmap: bool, half: float) -> list[Mark]:
+    """One mark for each segment, put together of its tiles, on the slide's image of the same size."""
+    size = (whole(ds, "TotalPixelMatrixColumns") or 0, whole(ds, "TotalPixelMatrixRows") or 0)
+    level = Level(width=size[0], height=size[1], tile_width=int(ds.Columns), tile_height=int(ds.Rows))
+    columns, rows = tile_places(ds, level, frames)
+    a_segment = -(-level.width // level.tile_width) * -(-level.height // level.tile_height)
+    tiles: dict[int | None, list[tuple[int, int, Any]]] = {}
+    for n, array in enumerate(decoded(ds)):
+        identified = functional(ds, n, "SegmentIdentificationSequence")
+        in_order = None if is_sparse(ds) else list(labels)[min(n // a_segment, len(labels) - 1)]
+        number = in_order if identified is None else whole(identified, "ReferencedSegmentNumber")
+        for segment, inside in _segments_in(array, number, labelmap, half):
+            tiles.setdefault(segment, []).append((int(columns[n]), int(rows[n]), inside))
+    drawn_on = _source_instance(ds)
+    return [
+        Mark(
+            kind="region",
+            source="SEG",
+            label=labels.get(segment) or f"segment {segment}",
+            sop_instance_uid=drawn_on,
+            mask=_of_tiles(placed, level),
+        )
+        for segment, placed in list(tiles.items())[:_MAX_MARKS]
+    ]
+
+
+def _source_instance(ds: Any) -> str | None:
+    """The slide's instance that it was drawn on, by its first frame's source, else the first that it refers to."""
+    derivation = functional(ds, 0, "DerivationImageSequence")
+    frame = None if derivation is None else item(derivation, "SourceImageSequence")
+    series = item(ds, "ReferencedSeriesSequence")
+    instance = None if series is None else item(series, "ReferencedInstanceSequence")
+    source = frame if frame is not None else instance
+    return None if source is None else uid(source, "ReferencedSOPInstanceUID")
+
+
+def _of_tiles(tiles: list[tuple[int, int, Any]], level: Level) -> Mask:
+    """A mask of the whole slide; one that reaches over very much of it is reduced."""
+    x0, y0 = min(x for x, _, _ in tiles), min(y for _, y, _ in tiles)
+    x1, y1 = max(x + t.shape[1] for x, _, t in tiles), max(y + t.shape[0] for _, y, t in tiles)
+    step = max(1, math.ceil(math.sqrt((x1 - x0) * (y1 - y0) / MAX_REGION_PIXELS)))
+    across, down = np.arange(x0, x1, step), np.arange(y0, y1, step)
+    inside = np.zeros((len(down), len(across)), bool)
+    for x, y, tile in tiles:
+        columns = slice(*np.searchsorted(across, (x, x + tile.shape[1])))
+        rows = slice(*np.searchsorted(down, (y, y + tile.shape[0])))
+        inside[rows, columns] |= tile[np.ix_(down[rows] - y, across[columns] - x)]
+    box = BoundingBox(x0=x0, y0=y0, x1=x0 + len(across) * step, y1=y0 + len(down) * step)
+    return Mask.placed(inside, box, width=level.width, height=level.height)
 
 
 def _segment_label(segment: Any) -> str:

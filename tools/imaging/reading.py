@@ -15,13 +15,16 @@ from typing import BinaryIO, Literal
 from medloupe.errors import InputRejected
 from medloupe.limits import DEFAULT, Limits
 from medloupe.tools.imaging.dicom import read_dicom
-from medloupe.tools.imaging.frame import Frame
+from medloupe.tools.imaging.frame import Draft, Frame
 from medloupe.tools.imaging.geometry import Warn
 from medloupe.tools.imaging.inflate import GZIP, inflated, inflated_head
 from medloupe.tools.imaging.marks import Mark
 from medloupe.tools.imaging.nifti import declared_bytes, is_nifti, read_nifti
 from medloupe.tools.imaging.nrrd import read_nrrd
 from medloupe.tools.imaging.picture import read_picture
+from medloupe.tools.imaging.slide import Part, SlideFile, stamp_of
+from medloupe.tools.imaging.slide_dicom import dicom_slide, is_whole_slide, read_dicom_part
+from medloupe.tools.imaging.slide_tiff import read_tiff_part, tiff_slide
 from medloupe.tools.imaging.sources import Source, is_dicomdir, open_source
 
 __all__ = ["Kind", "Read", "read_source", "read_stream", "sniff", "unknown"]
@@ -59,6 +62,8 @@ class Read:
     """Warnings, each said once a file."""
     marks: list[Mark] = field(default_factory=list)
     """Regions and texts of an object that is no image."""
+    slides: list[SlideFile] = field(default_factory=list)
+    """What is read by level; its pixels are asked for later, part by part."""
 
 
 def read_source(source: Source, modality: str | None, limits: Limits = DEFAULT) -> Read | None:
@@ -67,11 +72,14 @@ def read_source(source: Source, modality: str | None, limits: Limits = DEFAULT) 
     `modality` (checked by the caller) overrides what the tags say.
     """
     with open_source(source, limits) as (file, size):
+        if source.part is not None:
+            return Read(frames=[_part(file, source.part)], notes=[])
         inner, size, suffix = unwrapped(file, size, source.suffix, limits)
         if sniff(inner) is None or is_dicomdir(inner):
             return None
         read = read_stream(inner, size, suffix, modality, limits)
-    return replace(read, frames=[replace(f, file=source.number) for f in read.frames])
+    slides = [slide.model_copy(update={"file": source.number}) for slide in read.slides]
+    return replace(read, frames=[replace(f, file=source.number) for f in read.frames], slides=slides)
 
 
 def sniff(file: BinaryIO) -> Kind | None:
@@ -94,16 +102,38 @@ def read_stream(file: BinaryIO, size: int, suffix: str, modality: str | None, li
         raise unknown(file)
     if kind == "gzip":
         raise InputRejected("unsupported", "The file is compressed twice.")
-    if size > limits.file_bytes:
-        raise InputRejected("too-large", f"The file is larger than {limits.file_bytes:,} bytes.")
     notes: dict[str, None] = {}  # an ordered set: a 30-frame file says a thing once
     named = _SUFFIXES.get(suffix.lower())
     if named not in (None, kind):
         notes[f"The file's name says {named}, its content is {kind}: it was read as {kind}."] = None
     with _quiet() as heard:
-        frames, marks = _content(file, size, kind, modality, lambda note: notes.setdefault(note), limits)
+        slide = _slide(file, kind, modality, lambda note: notes.setdefault(note), limits)
+        frames: list[Frame] = []
+        marks: list[Mark] = []
+        if slide is None:
+            if size > limits.file_bytes:
+                raise InputRejected("too-large", f"The file is larger than {limits.file_bytes:,} bytes.")
+            frames, marks = _content(file, size, kind, modality, lambda note: notes.setdefault(note), limits)
         notes.update(dict.fromkeys(_retold(heard)))
-    return Read(frames=frames, marks=marks, notes=list(notes))
+    return Read(frames=frames, marks=marks, notes=list(notes), slides=[] if slide is None else [slide])
+
+
+def _slide(file: BinaryIO, kind: Kind, modality: str | None, warn: Warn, limits: Limits) -> SlideFile | None:
+    """What a file that is opened by level says of itself; None for every other."""
+    if kind == "TIFF":
+        return tiff_slide(file, modality=modality, warn=warn, limits=limits)
+    return dicom_slide(file, modality=modality, warn=warn) if kind == "DICOM" and is_whole_slide(file) else None
+
+
+def _part(file: BinaryIO, part: Part) -> Frame:
+    """A box of a slide's level, if the file is still the one that was opened."""
+    if stamp_of(file) != part.stamp:
+        raise InputRejected("slide-changed", "The slide's file was changed since it was opened: open it again.")
+    kind = sniff(file)
+    with _quiet():
+        values = read_tiff_part(file, part) if kind == "TIFF" else read_dicom_part(file, part)
+    draft = Draft(width=values.shape[1], height=values.shape[0], values="RGB" if values.ndim == 3 else "stored")
+    return Frame(values=values, draft=draft, kind="picture")
 
 
 def _content(

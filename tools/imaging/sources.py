@@ -18,6 +18,7 @@ from typing import BinaryIO
 from medloupe.errors import InputRejected
 from medloupe.limits import HARMLESS_BYTES, Limits
 from medloupe.tools.imaging.inflate import RAW, check_inflation, inflated
+from medloupe.tools.imaging.slide import Part
 
 __all__ = ["Source", "find_sources", "is_dicomdir", "open_source"]
 
@@ -41,6 +42,8 @@ class Source:
     suffix: str = ""
     number: int = 0
     """In order of finding."""
+    part: Part | None = None
+    """Of a slide: the pixels to read, as one frame, in place of the whole."""
 
 
 def find_sources(root: Path, limits: Limits) -> list[Source]:

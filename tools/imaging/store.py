@@ -16,6 +16,7 @@ import numpy as np
 from blake3 import blake3
 
 from medloupe.tools.imaging.frame import Values
+from medloupe.tools.imaging.slide import Pyramid
 from medloupe.types import Study
 
 __all__ = ["DiskStore", "ImageStore", "MemoryStore", "digest_of"]
@@ -36,6 +37,14 @@ class ImageStore(Protocol):
 
     def get(self, digest: str) -> Values:
         """An image's values, read-only."""
+        ...
+
+    def put_pyramid(self, digest: str, pyramid: Pyramid) -> None:
+        """Keep where a slide's pixels lie, under its image's digest; what was kept there goes."""
+        ...
+
+    def get_pyramid(self, digest: str) -> Pyramid:
+        """Where a slide's pixels lie."""
         ...
 
     def put_png(self, png: bytes) -> str:
@@ -78,6 +87,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._values: dict[str, Values] = {}
+        self._pyramids: dict[str, Pyramid] = {}
         self._png: dict[str, bytes] = {}
         self._studies: dict[str, Study] = {}
 
@@ -91,6 +101,14 @@ class MemoryStore:
     def get(self, digest: str) -> Values:
         """An image's values, read-only."""
         return self._values[digest]
+
+    def put_pyramid(self, digest: str, pyramid: Pyramid) -> None:
+        """Keep where a slide's pixels lie."""
+        self._pyramids[digest] = pyramid
+
+    def get_pyramid(self, digest: str) -> Pyramid:
+        """Where a slide's pixels lie."""
+        return self._pyramids[digest]
 
     def put_png(self, png: bytes) -> str:
         """Keep an encoded view."""
@@ -123,7 +141,7 @@ class DiskStore:
         self._cache: OrderedDict[str, Values] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._lock = threading.Lock()
-        for folder in (self.root, self.root / "values", self.root / "views", self.root / "studies"):
+        for folder in (self.root, *(self.root / name for name in ("values", "slides", "views", "studies"))):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
 
@@ -154,6 +172,14 @@ class DiskStore:
             raise KeyError(digest)
         self._remember(digest, _locked(values, digest))
         return values
+
+    def put_pyramid(self, digest: str, pyramid: Pyramid) -> None:
+        """Keep where a slide's pixels lie: its file is not copied."""
+        _write(self._path("slides", digest, ".json"), pyramid.model_dump_json().encode())
+
+    def get_pyramid(self, digest: str) -> Pyramid:
+        """Where a slide's pixels lie."""
+        return Pyramid.model_validate_json(self._read("slides", digest, ".json"))
 
     def put_png(self, png: bytes) -> str:
         """Keep an encoded view."""

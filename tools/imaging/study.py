@@ -11,7 +11,9 @@ from medloupe.errors import InputRejected
 from medloupe.limits import DEFAULT, Limits
 from medloupe.prompts import knowledge
 from medloupe.tools.imaging.assembly import build_study
+from medloupe.tools.imaging.pyramid import build_slides
 from medloupe.tools.imaging.reading import Read, unknown
+from medloupe.tools.imaging.slide import LEFT_OUT
 from medloupe.tools.imaging.sources import Source, find_sources
 from medloupe.tools.imaging.store import ImageStore
 from medloupe.tools.imaging.workers import read_all
@@ -33,6 +35,8 @@ def load_study(
 ) -> Study:
     """Open a DICOM file, a PNG, JPEG or TIFF, or a folder of them; pixels go to `store`, and so does the study.
 
+    A slide's pixels stay in its files, which must stay where they are.
+
     Content decides what a file is, never its name. `modality` overrides what the tags say. In a folder, other files
     are passed over and damaged ones left out with a warning, of which `on_rejected` is told one by one. Raises
     InputRejected; a store that fails (a full disk) raises its own error.
@@ -44,10 +48,13 @@ def load_study(
     try:
         if not root.exists():
             raise InputRejected("not-found", "There is no such file or folder.")
-        read = _read_files(root, chosen, limits, on_rejected)
+        sources = find_sources(root, limits)
+        read = _read_files(root, sources, chosen, limits, on_rejected)
+        paths, notes = [source.path for source in sources], list(read.notes)
+        slides = build_slides(read.slides, paths, limits, notes.append)
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise InputRejected("unreadable", "The file or folder cannot be read.") from error
-    study = build_study(read.frames, read.marks, read.notes, store)
+    study = build_study(read.frames, read.marks, notes, store, slides)
     store.put_study(study)
     return study
 
@@ -64,9 +71,10 @@ def _modality(modality: str | None) -> str | None:
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _read_files(root: Path, modality: str | None, limits: Limits, on_rejected: Rejecting | None) -> Read:
+def _read_files(
+    root: Path, sources: list[Source], modality: str | None, limits: Limits, on_rejected: Rejecting | None
+) -> Read:
     """All that a file, or every file of a folder or ZIP that can be read, gave."""
-    sources = find_sources(root, limits)
     outcomes, notes = read_all(sources, modality, limits)
     if len(sources) == 1 and sources[0].path == root and sources[0].entry is None:
         read, rejected = outcomes[0]
@@ -75,7 +83,7 @@ def _read_files(root: Path, modality: str | None, limits: Limits, on_rejected: R
         if read is None:
             with root.open("rb") as file:
                 raise unknown(file)
-        if not read.frames:
+        if not (read.frames or read.slides):
             holds = knowledge("dicom_terms")["not_images"][read.marks[0].source]
             raise InputRejected("not-an-image", f"The DICOM file holds {holds}, not an image.")
         return replace(read, notes=read.notes + notes)
@@ -87,16 +95,17 @@ def _read_files(root: Path, modality: str | None, limits: Limits, on_rejected: R
     whole = Read(
         frames=[frame for read in reads for frame in read.frames],
         marks=[mark for read in reads for mark in read.marks],
-        notes=[note for read in reads for note in read.notes] + notes,
+        slides=[slide for read in reads for slide in read.slides],
+        notes=[note for read in reads for note in read.notes] + [LEFT_OUT] * bool(refused["label-image"]) + notes,
     )
     return _checked(whole, _left_out(refused, len(reads) + refused.total()))
 
 
 def _checked(read: Read, left_out: str) -> Read:
-    if not read.frames:
+    if not (read.frames or read.slides):
         raise InputRejected("no-image", f"The folder holds no image that can be read{left_out and f' ({left_out})'}.")
     notes = [f"{left_out}."] if left_out else []
-    if len({f.study_uid for f in read.frames}) > 1:
+    if len({f.study_uid for f in read.frames} | {s.study_uid for s in read.slides}) > 1:
         notes.append("The folder holds images of more than one study; they are opened as one.")
     return replace(read, notes=notes + read.notes)
 

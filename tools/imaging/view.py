@@ -7,12 +7,15 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
 from medloupe.errors import ActionRejected
 from medloupe.tools.imaging.frame import Values
+from medloupe.tools.imaging.region import Patch
+from medloupe.tools.imaging.region import region as region_of
 from medloupe.tools.imaging.store import ImageStore
 from medloupe.tools.imaging.window import ends, window_for
-from medloupe.types import BoundingBox, Image, Mask, View, Window
+from medloupe.types import BoolArray, BoundingBox, Image, Mask, View, Window
 
 __all__ = ["cut_view", "pair_view", "render"]
 
@@ -128,9 +131,11 @@ def cut_view(
         size = f"{image.width} x {image.height}"
         raise ActionRejected(f"The box {box.as_tuple()} lies outside the image of {size} pixels.") from error
     shown_window = None if image.values == "RGB" else window or image.window
-    picture = _resize(render(_crop(store.get(image.digest), inside), image, shown_window), _fit(inside, longest))
+    patch = region_of(store, image, inside, at_least=longest)
+    shown, fitted = render(patch.values, image, shown_window), _fit(inside, longest)
+    picture = _resize(shown, fitted) if patch.box == inside else _resampled(shown, patch, inside, fitted)
     if contour is not None:
-        picture = _draw(picture, _crop(contour.to_array(), inside))
+        picture = _draw(picture, contour.within(inside, None if patch.scale == (1.0, 1.0) else fitted[::-1]))
     nested = kind in ("zoom", "crop")
     return View(
         index=index,
@@ -174,10 +179,6 @@ def pair_view(store: ImageStore, a: View, b: View, *, index: int) -> View:
     )
 
 
-def _crop(array: npt.NDArray[Any], box: BoundingBox) -> npt.NDArray[Any]:
-    return array[int(box.y0) : int(box.y1), int(box.x0) : int(box.x1)]
-
-
 def _fit(box: BoundingBox, longest: int) -> tuple[int, int]:
     """(columns, rows) of the picture: `longest` on the longer side."""
     scale = longest / max(box.width, box.height)
@@ -192,7 +193,20 @@ def _resize(picture: Grey8, size: tuple[int, int]) -> Grey8:
     return resized
 
 
-def _draw(picture: Grey8, inside: npt.NDArray[np.bool_]) -> Grey8:
+def _resampled(picture: Grey8, patch: Patch, box: BoundingBox, size: tuple[int, int]) -> Grey8:
+    """A box of a slide out of a reduced level, whose pixels it need not begin and end with."""
+    across, down = patch.scale
+    x0, y0 = (box.x0 - patch.box.x0) / across, (box.y0 - patch.box.y0) / down
+    # A level may end up to a pixel before the full size does.
+    x1, y1 = min(x0 + box.width / across, picture.shape[1]), min(y0 + box.height / down, picture.shape[0])
+    x0, y0 = max(0.0, min(x0, x1 - 1)), max(0.0, min(y0, y1 - 1))
+    source = PIL.Image.fromarray(np.ascontiguousarray(picture))
+    smaller = x1 - x0 >= size[0] and y1 - y0 >= size[1]
+    way = PIL.Image.Resampling.HAMMING if smaller else PIL.Image.Resampling.BICUBIC
+    return np.asarray(source.resize(size, way, box=(x0, y0, x1, y1)))
+
+
+def _draw(picture: Grey8, inside: BoolArray) -> Grey8:
     """The mask's outline, one pixel thick, just outside it, so that its edge stays visible."""
     shown = _colour(picture).copy()
     mask = cv2.resize(inside.astype(np.uint8), (shown.shape[1], shown.shape[0]), interpolation=cv2.INTER_NEAREST)

@@ -22,6 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError, create_model
 from medloupe.limits import Limits
 from medloupe.tools.imaging.frame import Frame, Values
 from medloupe.tools.imaging.reading import Read
+from medloupe.tools.imaging.slide import Part
 from medloupe.tools.imaging.sources import Source
 from medloupe.tools.imaging.store import digest_of
 from medloupe.types import Frozen
@@ -64,17 +65,18 @@ class Task(Frozen):
     entry: int | None
     suffix: str
     number: int
+    part: Part | None = None
 
     @classmethod
     def of(cls, source: Source) -> Task:
         """From a source."""
         path, suffix = (os.fsencode(text).decode("latin-1") for text in (source.path, source.suffix))
-        return cls(path=path, entry=source.entry, suffix=suffix, number=source.number)
+        return cls(path=path, entry=source.entry, suffix=suffix, number=source.number, part=source.part)
 
     def source(self) -> Source:
         """The source again."""
         path, suffix = (os.fsdecode(text.encode("latin-1")) for text in (self.path, self.suffix))
-        return Source(path=Path(path), entry=self.entry, suffix=suffix, number=self.number)
+        return Source(path=Path(path), entry=self.entry, suffix=suffix, number=self.number, part=self.part)
 
 
 class Batch(Frozen):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from medloupe.errors import ActionRejected
 from medloupe.models.segment import Segmenter
-from medloupe.tools.imaging import ImageStore, cut_view, pair_view, window_for
+from medloupe.tools.imaging import ImageStore, cut_view, pair_view, whole, window_for
 from medloupe.tools.imaging.reformats import Reformats
+from medloupe.tools.imaging.region import AT_MOST
+from medloupe.tools.imaging.region import region as region_of
 from medloupe.tools.imaging.volume import Plane
 from medloupe.tools.look.proposals import propose
 from medloupe.tools.look.segment import Outline, Outliner, focal_box
 from medloupe.tools.measure import measure_region
-from medloupe.types import BoolArray, BoundingBox, Image, Mask, Measurement, Region, Study, View, Window
+from medloupe.types import BoundingBox, Image, Mask, Measurement, Region, Study, View, Window
 
 __all__ = ["Loupe"]
 
@@ -78,7 +81,7 @@ class Loupe:
         if (preset is None) == (window is None):
             raise ActionRejected("Name either a preset or a centre and a width.")
         if window is None:
-            window = window_for(image, self.store.get(image.digest), preset or "default")
+            window = window_for(image, whole(self.store, image).values, preset or "default")
         return cut_view(
             self.store, image, view.box, index=index, kind="window", longest=self.longest,
             window=window, region=view.region, parent=view,
@@ -145,7 +148,7 @@ class Loupe:
         assert where is not None
         return [self._region(first_id, view, outline, where, "planner")]
 
-    def outline(self, image: int, box: BoundingBox) -> tuple[BoolArray, str, float | None] | None:
+    def outline(self, image: int, box: BoundingBox) -> tuple[Mask, str, float | None] | None:
         """(full-image mask, segmenter's name or "threshold", predicted IoU) of what a box holds; None for nothing."""
         shown = self.image(image)
         found = self._outliner.outline(shown, shown.window, box=_inside(box, shown))
@@ -154,9 +157,8 @@ class Loupe:
     def measure(self, region: Region) -> Measurement:
         """Everything measurable in a region, which is outlined first when it has no mask."""
         image = self.image(region.image)
-        values = self.store.get(image.digest)
         if region.mask is not None:
-            mask, quality = region.mask.to_array(), region.predicted_iou
+            mask, quality = region.mask, region.predicted_iou
             name = "given" if region.source == "person" else "threshold" if quality is None else self.outliner
         else:
             found = self.outline(region.image, region.box)
@@ -165,7 +167,16 @@ class Loupe:
                     f"Nothing in region {region.id} stands out enough to be outlined, so there is nothing to measure."
                 )
             mask, name, quality = found
-        return measure_region(values, image, mask, region_id=region.id, segmenter=name, quality=quality)
+        if image.levels:
+            part = region_of(self.store, image, _surroundings(mask, image), at_most=AT_MOST)
+        else:
+            part = whole(self.store, image)  # all of it: a region is compared with the other side of the image
+        inside = mask.within(part.box, part.values.shape[:2]) if image.levels else mask.to_array()
+        if not inside.any():
+            raise ActionRejected(f"Region {region.id} is too thin to be measured at the slide's reduced size.")
+        return measure_region(
+            part.values, image, inside, region_id=region.id, segmenter=name, quality=quality, box=part.box
+        )  # fmt: skip
 
     def _plain(self, view: View) -> Image:
         """The image of a view that has coordinates."""
@@ -188,11 +199,19 @@ class Loupe:
             id=f"R{number}",
             image=view.image,
             box=box,
-            mask=None if outline is None else Mask.from_array(outline.mask),
+            mask=None if outline is None else outline.mask,
             view=view.index,
             source="proposal" if source == "proposal" else "planner",
             predicted_iou=None if outline is None else outline.predicted_iou,
         )
+
+
+def _surroundings(mask: Mask, image: Image) -> BoundingBox:
+    """The part of a slide that holds a mask and the ring around it, whole pixels."""
+    box = mask.box()
+    margin = max(math.sqrt(mask.area / math.pi), max(box.width, box.height) / 64) + 8
+    grown = BoundingBox(x0=box.x0 - margin, y0=box.y0 - margin, x1=box.x1 + margin, y1=box.y1 + margin)
+    return grown.snap().clip(image.width, image.height)
 
 
 def _inside(box: BoundingBox, image: Image) -> BoundingBox:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from medloupe.tools.look.saliency import Salient, salient
 from medloupe.tools.look.segment import Outline, Outliner, as_grey
 from medloupe.types import BoundingBox, Image, View
@@ -32,9 +30,13 @@ def propose(outliner: Outliner, image: Image, view: View, limit: int) -> list[Ou
     Candidates come from the rendered grey levels. With a segmenter each is outlined on one encoding of the view, and
     kept and ranked by the segmenter's own estimate, by how far the outline agrees with the candidate, and by contrast.
     """
-    grey = as_grey(outliner.picture(image, view.window, view.box))
-    candidates = salient(grey, SPARE * limit)
-    rated = [found for place in candidates if (found := _rate(outliner, image, view, place)) is not None]
+    shown = outliner.shown(image, view.window, view.box)
+    candidates = salient(as_grey(shown.picture), SPARE * limit)
+    rated = [
+        found
+        for place in candidates
+        if (found := _rate(outliner, image, view, place, shown.to_image(place.box))) is not None
+    ]
     rated.sort(key=lambda r: (-r.rating, r.outline.box.as_tuple()))
     kept: list[Outline] = []
     for found in rated:
@@ -43,8 +45,9 @@ def propose(outliner: Outliner, image: Image, view: View, limit: int) -> list[Ou
     return kept
 
 
-def _rate(outliner: Outliner, image: Image, view: View, place: Salient) -> _Rated | None:
-    box = _moved(place.box, view.box)
+def _rate(outliner: Outliner, image: Image, view: View, place: Salient, box: BoundingBox) -> _Rated | None:
+    """box: the candidate's, full-image pixels."""
+    box = box.clip(image.width, image.height)
     if not outliner.promptable:
         outline = outliner.outline(image, view.window, box=box)
         return None if outline is None else _Rated(place.score, outline)
@@ -55,7 +58,3 @@ def _rate(outliner: Outliner, image: Image, view: View, place: Salient) -> _Rate
     if agreement < LEAST_AGREEMENT:
         return None
     return _Rated(place.score * outline.predicted_iou * math.sqrt(agreement), outline)
-
-
-def _moved(box: BoundingBox, view: BoundingBox) -> BoundingBox:
-    return BoundingBox.from_tuple((np.array(box.as_tuple()) + np.array((view.x0, view.y0) * 2)).tolist())

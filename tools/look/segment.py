@@ -19,11 +19,12 @@ import numpy.typing as npt
 
 from medloupe.models.segment import Embedding, RGBArray, Segmentation, Segmenter
 from medloupe.tools.imaging import ImageStore, render
+from medloupe.tools.imaging.region import AT_MOST, region
 from medloupe.tools.look.saliency import thing_at
 from medloupe.tools.measure import threshold_mask
-from medloupe.types import BoolArray, BoundingBox, Image, Window
+from medloupe.types import BoolArray, BoundingBox, Image, Mask, Window
 
-__all__ = ["GROW", "MINIMUM", "Outline", "Outliner", "as_grey", "as_rgb", "focal_box", "keep_component"]
+__all__ = ["GROW", "MINIMUM", "Outline", "Outliner", "Shown", "as_grey", "as_rgb", "focal_box", "keep_component"]
 
 GROW = 1.0
 """Box-sizes added on each side of a box before it is segmented, and to a focal crop."""
@@ -40,14 +41,41 @@ Point = tuple[float, float]
 class Outline(NamedTuple):
     """A mask and where it comes from."""
 
-    mask: BoolArray
-    """(rows, columns) of the full image."""
+    mask: Mask
+    """Of the full image."""
     segmenter: str
     """A segmenter's name, or "threshold"."""
     predicted_iou: float | None
     """The segmenter's own estimate, 0 to 1; None for "threshold"."""
     box: BoundingBox
     """Tight round the mask, full-image pixels."""
+
+
+class Shown(NamedTuple):
+    """A picture and where it lies."""
+
+    picture: npt.NDArray[np.uint8]
+    """(rows, columns) or (rows, columns, 3)."""
+    box: BoundingBox
+    """What it covers, edge to edge, full-image pixels; on a slide its pixels may be larger than the image's."""
+
+    def to_picture(self, box: BoundingBox) -> BoundingBox:
+        """A full-image box in the picture's pixels."""
+        (x0, y0), (x1, y1) = self.point(box.x0, box.y0), self.point(box.x1, box.y1)
+        return BoundingBox(x0=x0, y0=y0, x1=x1, y1=y1)
+
+    def to_image(self, box: BoundingBox) -> BoundingBox:
+        """A box in the picture's pixels in those of the full image."""
+        across, down = self.box.width / self.picture.shape[1], self.box.height / self.picture.shape[0]
+        return BoundingBox(
+            x0=self.box.x0 + box.x0 * across, y0=self.box.y0 + box.y0 * down,
+            x1=self.box.x0 + box.x1 * across, y1=self.box.y0 + box.y1 * down,
+        )  # fmt: skip
+
+    def point(self, x: float, y: float) -> Point:
+        """A full-image point in the picture's pixels."""
+        across, down = self.box.width / self.picture.shape[1], self.box.height / self.picture.shape[0]
+        return (x - self.box.x0) / across, (y - self.box.y0) / down
 
 
 class Outliner:
@@ -68,11 +96,10 @@ class Outliner:
         """Whether a segmenter is there."""
         return self._segmenter is not None
 
-    def picture(self, image: Image, window: Window | None, box: BoundingBox) -> npt.NDArray[np.uint8]:
-        """The pixels of a whole-pixel box as they are displayed: (rows, columns) or (rows, columns, 3)."""
-        values = self._store.get(image.digest)
-        x0, y0, x1, y1 = (int(v) for v in box.as_tuple())
-        return render(values[y0:y1, x0:x1], image, window)
+    def shown(self, image: Image, window: Window | None, box: BoundingBox) -> Shown:
+        """The pixels of a whole-pixel box as they are displayed; of a slide at most AT_MOST a side."""
+        patch = region(self._store, image, box, at_most=AT_MOST)
+        return Shown(render(patch.values, image, window), patch.box)
 
     def outline(
         self, image: Image, window: Window | None, *, box: BoundingBox | None = None, points: Sequence[Point] = ()
@@ -99,24 +126,24 @@ class Outliner:
         points: Sequence[Point] = (),
     ) -> Outline | None:
         """As `outline`, on the crop given (whole pixels): for many prompts on one encoding."""
-        moved = None if box is None else _shift(box, crop.x0, crop.y0)
-        inside = tuple((x - crop.x0, y - crop.y0) for x, y in points)
-        found = self._ask(image, window, crop, moved, inside)
+        shown = self.shown(image, window, crop)
+        moved = None if box is None else shown.to_picture(box)
+        inside = tuple(shown.point(x, y) for x, y in points)
+        found = self._ask(image, window, shown, moved, inside)
         if found is None:
             return None
         mask = keep_component(found.mask, moved, inside)
         if not mask.any():
             return None
-        full = np.zeros((image.height, image.width), dtype=bool)
-        full[int(crop.y0) : int(crop.y1), int(crop.x0) : int(crop.x1)] = mask
-        tight = _shift(BoundingBox.of_mask(mask), -crop.x0, -crop.y0)
-        return Outline(full, self.name, None if self._segmenter is None else found.predicted_iou, tight)
+        full = Mask.placed(mask, shown.box, width=image.width, height=image.height)
+        predicted = None if self._segmenter is None else found.predicted_iou
+        return Outline(full, self.name, predicted, full.box()) if full.area else None
 
     def _ask(
-        self, image: Image, window: Window | None, crop: BoundingBox, box: BoundingBox | None, points: tuple[Point, ...]
+        self, image: Image, window: Window | None, shown: Shown, box: BoundingBox | None, points: tuple[Point, ...]
     ) -> Segmentation | None:
-        """A mask of the crop, in the crop's pixels."""
-        segmenter, picture = self._segmenter, self.picture(image, window, crop)
+        """A mask of the picture, in its pixels."""
+        segmenter, picture = self._segmenter, shown.picture
         if picture.min() == picture.max():  # a network would outline something all the same
             return None
         if segmenter is None:
@@ -124,20 +151,22 @@ class Outliner:
                 return None
             mask = threshold_mask(as_grey(picture), box)
             return None if mask is None else Segmentation(mask, 0.0)
-        key = (image.digest, image.inverted, window, crop)
+        key = (image.digest, image.inverted, window, shown.box)
         embedding = self._embeddings.get(key, lambda: segmenter.set_image(as_rgb(picture)))
         return segmenter.predict(embedding, box=box, points=points)
 
     def _box_round(self, image: Image, window: Window | None, points: Sequence[Point]) -> BoundingBox | None:
         """The box of what stands out in grey level under the points; None when nothing does."""
         crop = _box_of(points, image).grow(0.0, REACH).snap().clip(image.width, image.height)
-        grey = as_grey(self.picture(image, window, crop))
-        found = [thing_at(grey, (int(y - crop.y0), int(x - crop.x0))) for x, y in points]
-        boxes = [_shift(box, -crop.x0, -crop.y0) for box in found if box is not None]
+        shown = self.shown(image, window, crop)
+        grey = as_grey(shown.picture)
+        found = [thing_at(grey, (int(y), int(x))) for x, y in (shown.point(*point) for point in points)]
+        boxes = [shown.to_image(box) for box in found if box is not None]
         if not boxes:
             return None
         corners = np.array([box.as_tuple() for box in boxes])
-        return BoundingBox.from_tuple([*corners[:, :2].min(axis=0), *corners[:, 2:].max(axis=0)])
+        around = BoundingBox.from_tuple([*corners[:, :2].min(axis=0), *corners[:, 2:].max(axis=0)])
+        return around.clip(image.width, image.height)
 
 
 def focal_box(box: BoundingBox, image: Image) -> BoundingBox:
@@ -167,11 +196,6 @@ def as_rgb(picture: npt.NDArray[np.uint8]) -> RGBArray:
 def as_grey(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """(rows, columns) luminance, whatever was rendered."""
     return picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-
-
-def _shift(box: BoundingBox, x: float, y: float) -> BoundingBox:
-    """The box as seen from (x, y)."""
-    return BoundingBox(x0=box.x0 - x, y0=box.y0 - y, x1=box.x1 - x, y1=box.y1 - y)
 
 
 def _box_of(points: Sequence[Point], image: Image) -> BoundingBox:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from medloupe.tools.measure import appearance, contour, geometry, intensity
 from medloupe.tools.measure.vocabulary import threshold
-from medloupe.types import BoolArray, BoundingBox, Image, Measurement, Quantity
+from medloupe.types import BoolArray, BoundingBox, Image, Measurement, Quantity, Spacing
 
 __all__ = ["measure_region"]
 
@@ -30,29 +30,46 @@ def measure_region(
     region_id: str,
     segmenter: str,
     quality: float | None = None,
+    box: BoundingBox | None = None,
 ) -> Measurement:
     """Measure the pixels under an outline.
 
-    values: the full image as the store holds it, (rows, columns) or (rows, columns, 3).
-    mask: (rows, columns) of the full image. Lengths are in mm where the file states a spacing, else in px.
+    values: the full image as the store holds it, (rows, columns) or (rows, columns, 3); or a part of it.
+    mask: (rows, columns) of the same. Lengths are in mm where the file states a spacing, else in px of the full image.
+    box: what the two cover, edge to edge, in full-image pixels, which may be smaller than theirs; None: all of it.
     Raises ValueError for an empty mask, or one that is not of this image.
     """
     if mask.shape != values.shape[:2]:
         raise ValueError(f"the mask is {mask.shape} and the image {values.shape[:2]} (rows, columns)")
+    frame = box or BoundingBox(x0=0, y0=0, x1=values.shape[1], y1=values.shape[0])
+    scale = frame.width / values.shape[1]
+    steps, unit = _steps(image, scale, frame.height / values.shape[0])
+    is_whole = frame.area >= image.width * image.height
     cut = _neighbourhood(mask)
     part, grey = mask[cut], intensity.luminance(values[cut])
     surroundings = intensity.ring(part)
     quantities = (
-        *_size(part, image),
+        *_size(part, image, steps, unit),
         *_brightness(grey, part, surroundings, image),
-        *_place(mask, image),
-        *_shape(part, image),
-        *_edge(grey, part, image),
+        *_place(mask, image, frame),
+        *_shape(part, steps),
+        *_edge(grey, part, image, steps, unit),
         *_texture(grey, part),
-        *_other_side(values, cut, part, surroundings),
+        *(_other_side(values, cut, part, surroundings) if is_whole else ()),
         *_colours(values[cut], part),
     )
+    if scale > 1:
+        reduced = f", at 1/{scale:g} of full size"
+        quantities = tuple(q.model_copy(update={"method": q.method + reduced}) for q in quantities)
     return Measurement(region=region_id, quantities=quantities, segmenter=segmenter, quality=quality)
+
+
+def _steps(image: Image, across: float, down: float) -> tuple[Spacing | None, str]:
+    """How far apart the pixels are that are measured, and the unit of that; None for one pixel of the full image."""
+    if image.spacing is not None:
+        mm = {"row_mm": image.spacing.row_mm * down, "column_mm": image.spacing.column_mm * across}
+        return image.spacing.model_copy(update=mm), "mm"
+    return None if across == down == 1 else Spacing(row_mm=down, column_mm=across, source="full-image pixels"), "px"
 
 
 def _neighbourhood(mask: BoolArray) -> tuple[slice, slice]:
@@ -63,10 +80,8 @@ def _neighbourhood(mask: BoolArray) -> tuple[slice, slice]:
     return (rows, slice(max(int(box.x0) - margin, 0), int(box.x1) + margin))
 
 
-def _size(mask: BoolArray, image: Image) -> Iterator[Quantity]:
-    spacing = image.spacing
-    unit = "mm" if spacing else "px"
-    how = f"; {spacing.source}" if spacing else "; the file states no pixel size"
+def _size(mask: BoolArray, image: Image, spacing: Spacing | None, unit: str) -> Iterator[Quantity]:
+    how = f"; {image.spacing.source}" if image.spacing else "; the file states no pixel size"
     across = geometry.feret(mask, spacing)
     pixel = spacing.row_mm * spacing.column_mm if spacing else 1.0
     yield Quantity(name="long_axis", value=across.longest, unit=unit, method="maximum Feret diameter" + how)
@@ -103,8 +118,10 @@ def _density(hu: npt.NDArray[Any], mask: BoolArray, mean: float) -> Iterator[Qua
         yield Quantity(name="density", value=word, method="mean HU against the ranges of the vocabulary")
 
 
-def _place(mask: BoolArray, image: Image) -> Iterator[Quantity]:
+def _place(mask: BoolArray, image: Image, frame: BoundingBox) -> Iterator[Quantity]:
     column, row = geometry.centroid(mask)
+    column = frame.x0 + column * frame.width / mask.shape[1]
+    row = frame.y0 + row * frame.height / mask.shape[0]
     x, y = column / image.width, row / image.height
     yield Quantity(name="site_x", value=x, unit="1/1", method="centroid of the outline, 0 at the image's left edge")
     yield Quantity(name="site_y", value=y, unit="1/1", method="centroid of the outline, 0 at the image's upper edge")
@@ -114,8 +131,8 @@ def _place(mask: BoolArray, image: Image) -> Iterator[Quantity]:
         yield Quantity(name="side", value=side, method="centroid of the outline and the file's patient orientation")
 
 
-def _shape(mask: BoolArray, image: Image) -> Iterator[Quantity]:
-    form = geometry.form(mask, image.spacing)
+def _shape(mask: BoolArray, spacing: Spacing | None) -> Iterator[Quantity]:
+    form = geometry.form(mask, spacing)
     methods = (
         "4 pi area / perimeter squared",
         "area / area of the convex hull",
@@ -128,15 +145,17 @@ def _shape(mask: BoolArray, image: Image) -> Iterator[Quantity]:
     yield Quantity(name="shape", value=word, method="aspect and solidity of the outline")
 
 
-def _edge(grey: npt.NDArray[Any], mask: BoolArray, image: Image) -> Iterator[Quantity]:
-    spectrum = contour.radial_spectrum(mask, image.spacing)
+def _edge(
+    grey: npt.NDArray[Any], mask: BoolArray, image: Image, spacing: Spacing | None, length: str
+) -> Iterator[Quantity]:
+    spectrum = contour.radial_spectrum(mask, spacing)
     how = "amplitude of harmonics {} of the radius profile over the mean radius"
     yield Quantity(name="lobulation", value=spectrum.lobulation, unit="1/1", method=how.format("3 to 8"))
     if spectrum.spiculation is not None:
         yield Quantity(name="spiculation", value=spectrum.spiculation, unit="1/1", method=how.format("9 to 32"))
     if not mask.all():
-        slope = contour.border_gradient(grey, mask, image.spacing)
-        unit = f"{_UNITS[image.values]}/{'mm' if image.spacing else 'px'}"
+        slope = contour.border_gradient(grey, mask, spacing)
+        unit = f"{_UNITS[image.values]}/{length}"
         how = "mean rise across the outline, from outside to inside"
         yield Quantity(name="border_gradient", value=slope, unit=unit, method=how)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from medloupe.errors import ActionRejected
+from medloupe.tools.imaging.region import region as region_of
 from medloupe.tools.measure import count_objects, luminance
 from medloupe.tools.measure.vocabulary import findings, threshold
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import bounds
 from medloupe.tools.verify._said import claims_said
 from medloupe.tools.verify.scene import Scene
-from medloupe.types import Claim, Image, Observation, Region, VerdictValue
+from medloupe.types import BoundingBox, Claim, Image, Observation, Region, VerdictValue
 
 __all__ = ["check_count"]
 
+_MOST = 2**23
+"""Pixels of a slide: counting needs its full size, and takes seconds for as many."""
 _SAME = 0.5
 """Regions whose boxes overlap by more than this (IoU) are one."""
 
@@ -43,7 +47,14 @@ def check_count(claim: Claim, scene: Scene, region: Region | None, image: Image)
 def _objects(limits: tuple[float, float], claim: Claim, scene: Scene, region: Region | None, image: Image) -> Outcome:
     view = scene.view(claim.view)
     box = region.box if region else view.box if view else None
-    found = count_objects(luminance(scene.loupe.store.get(image.digest)), box)
+    everything = BoundingBox(x0=0, y0=0, x1=image.width, y1=image.height)
+    counted = everything if box is None else box.snap().clip(image.width, image.height)
+    if image.levels and counted.area > _MOST:
+        return Outcome("undetermined", f"more than {_MOST:,} pixels of a slide are not counted in: name a smaller part")
+    try:
+        found = count_objects(luminance(region_of(scene.loupe.store, image, counted).values))
+    except ActionRejected as error:
+        return Outcome("undetermined", str(error))
     if found is None:
         return Outcome("undetermined", "nothing stands out evenly enough from the ground to be counted")
     reason = f"{found} separate objects stand out from the ground"

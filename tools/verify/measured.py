@@ -16,16 +16,20 @@ import numpy as np
 from medloupe.errors import ActionRejected
 from medloupe.models.segment import Segmenter
 from medloupe.tools.look import Loupe
-from medloupe.tools.measure import centroid, feret, side_word
+from medloupe.tools.measure import feret, side_word
+from medloupe.tools.measure.geometry import Feret
 from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value, threshold
 from medloupe.tools.verify import _checks
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import in_millimetres
 from medloupe.tools.verify.counts import check_count
 from medloupe.tools.verify.scene import MEASURED, Scene
-from medloupe.types import BoolArray, BoundingBox, Claim, Evidence, Image, Mask, Measurement, Region, Verdict
+from medloupe.types import BoundingBox, Claim, Evidence, Image, Mask, Measurement, Region, Spacing, Verdict
 
 __all__ = ["MeasuredVerifier"]
+
+_LONGEST = 8192
+"""Pixels a side at which an outline is measured; those of slides alone are larger."""
 
 
 class _Looked(NamedTuple):
@@ -145,7 +149,7 @@ def _look(loupe: Loupe, region: Region, second: Loupe | None) -> _Looked | str:
 
     second: the same study through another segmenter.
     """
-    given = region.mask.to_array() if region.mask is not None else None
+    given = region.mask
     if given is not None and region.source in ("person", "claim"):
         own, quality, name = given, None, "given"
     else:
@@ -156,10 +160,13 @@ def _look(loupe: Loupe, region: Region, second: Loupe | None) -> _Looked | str:
         if outlined is None:
             return "nothing in the region stands out enough to be outlined"
         own, name, quality = outlined[:3]
-    if not own.any():
+    if not own.area:
         return "the outline is empty"
-    fresh = region.model_copy(update={"mask": Mask.from_array(own), "predicted_iou": quality})
-    measurement = loupe.measure(fresh)
+    fresh = region.model_copy(update={"mask": own, "predicted_iou": quality})
+    try:
+        measurement = loupe.measure(fresh)
+    except ActionRejected as error:
+        return str(error)
     others = {"the region's own mask": given}
     if second is not None and name != "given":
         outlined = second.outline(region.image, region.box)
@@ -167,11 +174,11 @@ def _look(loupe: Loupe, region: Region, second: Loupe | None) -> _Looked | str:
     weak, numbers = ("", {}) if name == "given" else _trust(own, name, quality, region.box, others, measurement)
     if numbers.get("agreement", 1.0) < threshold("outline", "same_object"):
         return f"two outlines of the region share only {numbers['agreement']:.0%}: it is open what is meant"
-    return _Looked(fresh.mask or Mask.from_array(own), measurement, weak, numbers)
+    return _Looked(own, measurement, weak, numbers)
 
 
 def _trust(
-    own: BoolArray, name: str, quality: float | None, box: BoundingBox, others: Mapping[str, BoolArray | None],
+    own: Mask, name: str, quality: float | None, box: BoundingBox, others: Mapping[str, Mask | None],
     measured: Measurement,
 ) -> tuple[str, dict[str, float]]:  # fmt: skip
     """Why an outline is weak ("" when it is not), and the numbers behind that."""
@@ -184,9 +191,9 @@ def _trust(
     if numbers["edge_share"] > threshold("outline", "edge_share"):
         reasons.append(f"it covers {numbers['edge_share']:.0%} of the box's rim")
     for whose, other in others.items():
-        if other is None or not other.any():
+        if other is None or not other.area:
             continue
-        shared = float((own & other).sum() / (own | other).sum())
+        shared = own.iou(other)
         numbers["agreement"] = min(shared, numbers.get("agreement", 1.0))
         if shared < threshold("outline", "agreement"):
             reasons.append(f"it shares {shared:.0%} with {whose}")
@@ -196,11 +203,10 @@ def _trust(
     return "; ".join(reasons), numbers
 
 
-def _edge_share(mask: BoolArray, box: BoundingBox) -> float:
-    """Share of the pixels along the box's inner edge that the mask covers, 0 to 1."""
-    height, width = mask.shape
-    whole = box.snap().clip(width, height)
-    inside = mask[int(whole.y0) : int(whole.y1), int(whole.x0) : int(whole.x1)]
+def _edge_share(mask: Mask, box: BoundingBox) -> float:
+    """Share of the pixels along the box's inner edge that the mask covers, 0 to 1; those of a slide may be larger."""
+    whole = box.snap().clip(mask.width, mask.height)
+    inside = mask.within(whole, (-(-int(whole.height) // mask.step), -(-int(whole.width) // mask.step)))
     rim = np.ones_like(inside)
     rim[1:-1, 1:-1] = False
     return float(inside[rim].mean())
@@ -239,15 +245,25 @@ def _size(claim: Claim, value: float | str, looked: _Looked, image: Image) -> Ou
     if claim.attribute == "area":
         found = looked.outline.area * pixel_area
     else:
-        across = feret(looked.outline.to_array(), spacing)
+        across = _across(looked.outline, spacing)
         found = (across.longest if claim.attribute == "long_axis" else across.shortest) / (per_unit or 1.0)
     return _checks.check_size(
         claim.attribute, value, claim.unit, found, pixel_area**0.5, weak=bool(looked.weak)
     )  # fmt: skip
 
 
+def _across(outline: Mask, spacing: Spacing | None) -> Feret:
+    """Its diameters in mm with a spacing, else in pixels of the full image."""
+    part, box = outline.patch(_LONGEST)
+    across, down = box.width / part.shape[1], box.height / part.shape[0]
+    if spacing is not None:
+        across, down = across * spacing.column_mm, down * spacing.row_mm
+    return feret(part, Spacing(row_mm=down, column_mm=across, source=""))
+
+
 def _side(stated: str, scene: Scene, looked: _Looked, image: Image) -> Outcome:
-    column, row = centroid(looked.outline.to_array())
+    x, y = (_checks.number_of(looked.measurement, n) or 0.0 for n in ("site_x", "site_y"))
+    column, row = x * image.width, y * image.height
     found = side_word(image, column, row)
     if stated == "bilateral":
         sides = {side_word(image, *r.box.centre) for r in scene.regions if r.image == image.index}
