@@ -53,13 +53,14 @@ def read_nifti(file: BinaryIO, size: int, *, modality: str | None, warn: Warn, l
 def _header(file: BinaryIO) -> Any:
     import nibabel as nib
 
-    head = file.read(352)
+    head = file.read(540)
     file.seek(0)
     if head[344:347] == b"ni1" or head[4:7] == b"ni2":
         raise InputRejected("unsupported", "The NIfTI header's voxels lie in another file, which is not opened.")
     kind = nib.Nifti2Header if head[4:7] == b"n+2" else nib.Nifti1Header
     try:
-        return kind.from_fileobj(file, check=False)
+        # The header alone: its extensions say nothing of the voxels.
+        return kind.from_fileobj(BytesIO(head[: kind.template_dtype.itemsize]), check=False)
     except Exception as error:  # nibabel may raise anything on a damaged header
         raise InputRejected("undecodable", "The NIfTI header is damaged.") from error
 
