@@ -36,6 +36,15 @@ def test_the_collection_is_identical_to_its_references_or_refused(shared_data: P
             assert outcomes[item["file"]] in ("identical", "within tolerance"), item["file"]
 
 
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_a_nifti_may_carry_a_long_extension(tmp_path: Path, store: MemoryStore, name: str) -> None:
+    image = nib.Nifti1Image(GRID, AFFINE)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"x" * 5000))
+    nib.save(image, tmp_path / name)
+    study = load_study(tmp_path / name, store)
+    assert sorted(int(store.get(i.digest).sum()) for i in study.images) == sorted(GRID.sum(axis=(0, 1)).tolist())
+
+
 @pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_nifti_lies_where_nibabel_says(tmp_path: Path, store: MemoryStore, kind: type, name: str) -> None:
