@@ -6,6 +6,7 @@ Every bomb must be refused before it fills memory; every wrong file must be refu
 from __future__ import annotations
 
 import copy
+import gzip
 import io
 import struct
 import zipfile
@@ -234,6 +235,10 @@ def _sequences() -> bytes:
     return file[: _data_set_starts(file)] + start * 200_000
 
 
+def _elements() -> bytes:
+    return gzip.compress(_written(plain_ct()) + bytes(2**26))
+
+
 BOMBS: dict[str, Callable[[], bytes]] = {
     "deflate.dcm": _deflated,
     "rle.dcm": _rle,
@@ -256,6 +261,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "frames.dcm": lambda: _written(plain_ct(NumberOfFrames=2**31 - 1)),
     "dimensions.dcm": lambda: _written(plain_ct(Rows=65_535, Columns=65_535)),
     "sequences.dcm": _sequences,
+    "elements.dcm.gz": _elements,
 }
 """By file name."""
 

@@ -47,6 +47,8 @@ class Limits(Frozen):
     """Of one frame, by its header: Pillow's own limit against decompression bombs, held for DICOM too."""
     file_pixels: Amount = 2**30
     """Of all the frames of one file, by its header."""
+    file_elements: Amount = 100_000
+    """Of a DICOM data set, those inside its sequences not counted."""
     sequence_depth: Amount = 64
     """Of sequences in sequences of a DICOM data set or a structured report."""
 

@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     """Of one frame."""
     read_file_pixels: Amount = 2**30
     """Of all frames of one file."""
+    read_file_elements: Amount = 100_000
+    """Of a DICOM data set."""
     read_sequence_depth: Amount = 64
     """Of DICOM sequences in sequences."""
 

@@ -41,7 +41,8 @@ def serve(descriptor: int) -> None:
             workers[launch.worker] = pid = os.fork()
             if not pid:
                 channel.close()
-                _work(*theirs, launch.memory_bytes)
+                ours, progress = theirs
+                _work(ours, progress, launch.memory_bytes)
             for descriptor in theirs:
                 os.close(descriptor)
     for pid in workers.values():

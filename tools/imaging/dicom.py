@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
-import pydicom
 from pydicom.dataelem import DataElement
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_partial
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -97,12 +97,13 @@ def _read(file: BinaryIO, warn: Warn, limits: Limits) -> Any:
 
 def _dataset(file: BinaryIO, has_preamble: bool, limits: Limits) -> Any:
     """The file's elements, unconverted. Of plain files long values are left where they are: no pixel is copied."""
+    count = _counter(limits.file_elements)
     if has_preamble:
-        meta = read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag.group != 2)
+        meta = read_dataset(file, False, True, stop_when=lambda *element: count(*element) or element[0].group != 2)
         syntax = meta.get("TransferSyntaxUID")
         if syntax in LITTLE_ENDIAN:
             implicit = syntax == ImplicitVRLittleEndian
-            elements = read_dataset(file, implicit, True, defer_size=_DEFERRED)
+            elements = read_dataset(file, implicit, True, stop_when=count, defer_size=_DEFERRED)
             ds = FileDataset(file, elements, None, FileMetaDataset(meta), implicit)
             ds.set_original_encoding(implicit, True, elements._character_set)
             ds.buffer = file  # where deferred values are; pydicom would open the path again
@@ -111,7 +112,19 @@ def _dataset(file: BinaryIO, has_preamble: bool, limits: Limits) -> Any:
             for _ in inflated(file, RAW, limits):  # pydicom would inflate it whole, without a limit
                 continue
     file.seek(0)
-    return pydicom.dcmread(file, force=not has_preamble)
+    return read_partial(file, stop_when=count, force=not has_preamble)
+
+
+def _counter(most: int) -> Callable[[Any, str | None, int], bool]:
+    """A pydicom stop condition that never stops, and refuses a file of more elements: empty ones cost eight bytes."""
+    left = iter(range(most))
+
+    def count(_tag: Any, _vr: str | None, _length: int) -> bool:
+        if next(left, None) is None:
+            raise InputRejected("too-large", f"The DICOM file holds more than {most:,} elements.")
+        return False
+
+    return count
 
 
 def _is_cut(element: Any, size: int) -> bool:
@@ -119,7 +132,7 @@ def _is_cut(element: Any, size: int) -> bool:
     length = getattr(element, "length", None)  # raw elements only: those already converted were whole
     if not length or length == 0xFFFFFFFF:
         return False
-    return element.value_tell + length > size if element.value is None else len(element.value) < length
+    return bool(element.value_tell + length > size if element.value is None else len(element.value) < length)
 
 
 def _check_depth(ds: Any, levels: int) -> None:
