@@ -21,6 +21,7 @@ from medloupe.models.segment import Embedding, RGBArray, Segmentation, Segmenter
 from medloupe.tools.imaging import ImageStore, render
 from medloupe.tools.look.saliency import thing_at
 from medloupe.tools.measure import threshold_mask
+from medloupe.tools.measure.vocabulary import threshold
 from medloupe.types import BoolArray, BoundingBox, Image, Window
 
 __all__ = ["GROW", "MINIMUM", "Outline", "Outliner", "as_grey", "as_rgb", "focal_box", "keep_component"]
@@ -31,6 +32,10 @@ MINIMUM = 48.0
 """Least side of such a crop, full-image pixels."""
 REACH = 512.0
 """Least side, full-image pixels, of the neighbourhood in which a point's own grey-level outline is looked for."""
+CLOSER = 0.5
+"""Box-sizes added on each side for the second look of `outlines`: the same thing half as large again."""
+TIGHTER = 2
+"""Further prompts of `outlines`, each a step (`outline.looseness_step` of the vocabulary) tighter than the last."""
 EMBEDDINGS = 16
 """Encoded crops kept; one of LiteMedSAM's takes 4 MiB."""
 
@@ -88,6 +93,20 @@ class Outliner:
         target = box or _box_of(points, image)
         crop = focal_box(target, image)
         return self.outline_in(image, window, crop, box=box, points=points)
+
+    def outlines(self, image: Image, window: Window | None, box: BoundingBox) -> list[Outline]:
+        """Several outlines of what lies in a box that may be loose; none when nothing stands out.
+
+        A network fills the box it is given, and learnt on boxes that are nearly tight, so that a loose box gives too
+        large an outline. It is asked with the box and with boxes that are tighter by equal steps on every side; twice,
+        the second time on a closer crop. By grey level, where crops change nothing, once.
+        """
+        step = threshold("outline", "looseness_step")
+        boxes = [_scaled(box, 1 / (1 + 2 * step * n)) for n in range(TIGHTER + 1)]
+        crops = [box.grow(grow, MINIMUM).snap().clip(image.width, image.height) for grow in (GROW, CLOSER)]
+        looks = crops if self._segmenter is not None else crops[:1]
+        found = [self.outline_in(image, window, crop, box=prompt) for crop in looks for prompt in boxes]
+        return [outline for outline in found if outline is not None]
 
     def outline_in(
         self,
@@ -172,6 +191,12 @@ def as_grey(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _shift(box: BoundingBox, x: float, y: float) -> BoundingBox:
     """The box as seen from (x, y)."""
     return BoundingBox(x0=box.x0 - x, y0=box.y0 - y, x1=box.x1 - x, y1=box.y1 - y)
+
+
+def _scaled(box: BoundingBox, by: float) -> BoundingBox:
+    """The box with its sides times a factor, about its centre."""
+    (x, y), width, height = box.centre, box.width * by / 2, box.height * by / 2
+    return BoundingBox(x0=x - width, y0=y - height, x1=x + width, y1=y + height)
 
 
 def _box_of(points: Sequence[Point], image: Image) -> BoundingBox:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from medloupe.tools.measure import count_objects, luminance
+from typing import Any
+
+import numpy.typing as npt
+
+from medloupe.tools.measure import Counted, count_objects, count_white_cells, luminance
 from medloupe.tools.measure.vocabulary import findings, threshold
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import bounds
 from medloupe.tools.verify._said import claims_said
 from medloupe.tools.verify.scene import Scene
-from medloupe.types import Claim, Image, Observation, Region, VerdictValue
+from medloupe.types import BoundingBox, Claim, Image, Observation, Region, VerdictValue
 
 __all__ = ["check_count"]
 
@@ -43,11 +47,24 @@ def check_count(claim: Claim, scene: Scene, region: Region | None, image: Image)
 def _objects(limits: tuple[float, float], claim: Claim, scene: Scene, region: Region | None, image: Image) -> Outcome:
     view = scene.view(claim.view)
     box = region.box if region else view.box if view else None
-    found = count_objects(luminance(scene.loupe.store.get(image.digest)), box)
+    found = _counted(findings().get(claim.finding, {}).get("objects"), scene.loupe.store.get(image.digest), box)
     if found is None:
         return Outcome("undetermined", "nothing stands out evenly enough from the ground to be counted")
-    reason = f"{found} separate objects stand out from the ground"
-    return Outcome(_against(limits, found), reason, float(found), numbers={"objects": float(found)})
+    number = str(found.least) if found.least == found.most else f"{found.least} to {found.most}"
+    what = claim.finding or "separate object"
+    verdicts = {_against(limits, count) for count in found}
+    verdict: VerdictValue = verdicts.pop() if len(verdicts) == 1 else "undetermined"
+    return Outcome(
+        verdict, f"{what}: {number} stand out from the ground", (found.least + found.most) / 2,
+        numbers={"objects": float(found.least), "objects_most": float(found.most)},
+    )  # fmt: skip
+
+
+def _counted(kind: str, values: npt.NDArray[Any], box: BoundingBox | None) -> Counted | None:
+    """By the way that the vocabulary names; what takes a colour picture cannot be counted in a grey one."""
+    if kind == "stained nuclei":
+        return count_white_cells(values, box) if values.ndim == 3 else None
+    return count_objects(luminance(values), box)
 
 
 def _against(limits: tuple[float, float], found: int) -> VerdictValue:

@@ -21,6 +21,7 @@ from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value
 from medloupe.tools.verify import _checks
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import in_millimetres
+from medloupe.tools.verify._outlines import EXACT, Consensus, Spread, consensus, overlap
 from medloupe.tools.verify.counts import check_count
 from medloupe.tools.verify.scene import MEASURED, Scene
 from medloupe.types import BoolArray, BoundingBox, Claim, Evidence, Image, Mask, Measurement, Region, Verdict
@@ -33,6 +34,7 @@ class _Looked(NamedTuple):
 
     outline: Mask
     measurement: Measurement
+    spread: Spread
     weak: str
     """Why the outline is not to be trusted far; "" when it is."""
     numbers: dict[str, float]
@@ -141,57 +143,57 @@ def _image(claim: Claim, region: Region | None, scene: Scene) -> Image | str:
 
 
 def _look(loupe: Loupe, region: Region, second: Loupe | None) -> _Looked | str:
-    """A fresh outline from the box, or a person's mask; its measurement, and how far it can be trusted.
+    """Fresh outlines from the box, or a person's mask; what is measured there, and how far it can be trusted.
 
     second: the same study through another segmenter.
     """
     given = region.mask.to_array() if region.mask is not None else None
     if given is not None and region.source in ("person", "claim"):
-        own, quality, name = given, None, "given"
-    else:
-        try:
-            outlined = loupe.outline(region.image, region.box)
-        except ActionRejected as error:
-            return str(error)
-        if outlined is None:
-            return "nothing in the region stands out enough to be outlined"
-        own, name, quality = outlined[:3]
-    if not own.any():
-        return "the outline is empty"
-    fresh = region.model_copy(update={"mask": Mask.from_array(own), "predicted_iou": quality})
-    measurement = loupe.measure(fresh)
-    others = {"the region's own mask": given}
-    if second is not None and name != "given":
-        outlined = second.outline(region.image, region.box)
-        others["a second segmenter's"] = None if outlined is None else outlined[0]
-    weak, numbers = ("", {}) if name == "given" else _trust(own, name, quality, region.box, others, measurement)
-    if numbers.get("agreement", 1.0) < threshold("outline", "same_object"):
+        if not given.any():
+            return "the outline is empty"
+        fresh = region.model_copy(update={"predicted_iou": None})
+        return _Looked(Mask.from_array(given), loupe.measure(fresh), EXACT, "", {})
+    spacing = loupe.image(region.image).spacing
+    try:
+        found = consensus(loupe.outlines(region.image, region.box), spacing)
+        other = consensus(second.outlines(region.image, region.box), spacing) if second is not None else None
+    except ActionRejected as error:
+        return str(error)
+    if found is None:
+        return "nothing in the region stands out enough to be outlined"
+    own = Mask.from_array(found.mask)
+    measurement = loupe.measure(region.model_copy(update={"mask": own, "predicted_iou": found.predicted_iou}))
+    others = {"the region's own mask": given, "a second segmenter's": None if other is None else other.mask}
+    weak, numbers = _trust(found, region.box, others, measurement)
+    if numbers["agreement"] < threshold("outline", "same_object"):
         return f"two outlines of the region share only {numbers['agreement']:.0%}: it is open what is meant"
-    return _Looked(fresh.mask or Mask.from_array(own), measurement, weak, numbers)
+    return _Looked(own, measurement, found.spread, weak, numbers)
 
 
 def _trust(
-    own: BoolArray, name: str, quality: float | None, box: BoundingBox, others: Mapping[str, BoolArray | None],
-    measured: Measurement,
-) -> tuple[str, dict[str, float]]:  # fmt: skip
+    found: Consensus, box: BoundingBox, others: Mapping[str, BoolArray | None], measured: Measurement
+) -> tuple[str, dict[str, float]]:
     """Why an outline is weak ("" when it is not), and the numbers behind that."""
-    numbers: dict[str, float] = {"edge_share": _edge_share(own, box)}
+    numbers = {"edge_share": _edge_share(found.mask, box), "agreement": found.agreement}
     reasons = []
-    if quality is not None:
-        numbers["predicted_iou"] = quality
-        if quality < threshold("outline", "predicted_iou"):
-            reasons.append(f"the segmenter expects {quality:.0%} overlap")
+    if found.predicted_iou is not None:
+        numbers["predicted_iou"] = found.predicted_iou
+        if found.predicted_iou < threshold("outline", "predicted_iou"):
+            reasons.append(f"the segmenter expects {found.predicted_iou:.0%} overlap")
     if numbers["edge_share"] > threshold("outline", "edge_share"):
         reasons.append(f"it covers {numbers['edge_share']:.0%} of the box's rim")
+    if found.agreement < threshold("outline", "agreement"):
+        reasons.append(f"outlines from tighter boxes and a closer crop share {found.agreement:.0%} with it")
     for whose, other in others.items():
         if other is None or not other.any():
             continue
-        shared = float((own & other).sum() / (own | other).sum())
-        numbers["agreement"] = min(shared, numbers.get("agreement", 1.0))
+        shared = overlap(found.mask, other)
+        numbers["agreement"] = min(shared, numbers["agreement"])
         if shared < threshold("outline", "agreement"):
             reasons.append(f"it shares {shared:.0%} with {whose}")
     contrast = _checks.number_of(measured, "contrast")
-    if name == "threshold" and (contrast is None or abs(contrast) < threshold("outline", "grey_level")):
+    low = contrast is None or abs(contrast) < threshold("outline", "grey_level")
+    if found.name == "threshold" and low:
         reasons.append("it was found by grey level with little contrast")
     return "; ".join(reasons), numbers
 
@@ -223,7 +225,7 @@ def _compare(claim: Claim, scene: Scene, looked: _Looked, image: Image) -> Outco
     elif claim.attribute == "intensity":
         outcome = _checks.check_intensity(word, looked.measurement, weak=weak)
     else:
-        outcome = _checks.check_shape(word, looked.measurement, weak=weak)
+        outcome = _checks.check_shape(word, looked.measurement, _digits(looked, image), looked.spread, weak=weak)
     return _checks.denied(outcome) if str(value).startswith(DENIED) else outcome
 
 
@@ -241,9 +243,16 @@ def _size(claim: Claim, value: float | str, looked: _Looked, image: Image) -> Ou
     else:
         across = feret(looked.outline.to_array(), spacing)
         found = (across.longest if claim.attribute == "long_axis" else across.shortest) / (per_unit or 1.0)
+    spread: tuple[float, float] = getattr(looked.spread, claim.attribute)
     return _checks.check_size(
-        claim.attribute, value, claim.unit, found, pixel_area**0.5, weak=bool(looked.weak)
+        claim.attribute, value, claim.unit, found, pixel_area**0.5, spread, weak=bool(looked.weak)
     )  # fmt: skip
+
+
+def _digits(looked: _Looked, image: Image) -> float:
+    """Longest diameter in pixels: what a pixel's error does to a shape depends on it."""
+    pixel = max(image.spacing.row_mm, image.spacing.column_mm) if image.spacing else 1.0
+    return (_checks.number_of(looked.measurement, "long_axis") or pixel) / pixel
 
 
 def _side(stated: str, scene: Scene, looked: _Looked, image: Image) -> Outcome:
