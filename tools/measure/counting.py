@@ -143,4 +143,5 @@ def _closed(mask: BoolArray, across: int) -> BoolArray:
     """The mask with gaps up to `across` pixels filled."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), across, across, across, across, cv2.BORDER_CONSTANT, value=0)
-    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[across:-across, across:-across].astype(bool)
+    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[across:-across, across:-across]
+    return np.asarray(closed, dtype=bool)

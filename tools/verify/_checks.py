@@ -15,7 +15,16 @@ from medloupe.tools.verify._numbers import bounds
 from medloupe.tools.verify._outlines import EXACT, Spread
 from medloupe.types import Measurement, VerdictValue
 
-__all__ = ["Outcome", "check_density", "check_intensity", "check_shape", "check_side", "check_site", "check_size"]
+__all__ = [
+    "Outcome",
+    "check_density",
+    "check_intensity",
+    "check_mean",
+    "check_shape",
+    "check_side",
+    "check_site",
+    "check_size",
+]
 
 
 class Outcome(NamedTuple):
@@ -142,6 +151,26 @@ def check_intensity(stated: str, measurement: Measurement, *, weak: bool) -> Out
     return Outcome(verdict, reason, found.value, numbers=numbers)
 
 
+def check_mean(stated: float | str, unit: str, measurement: Measurement, *, weak: bool) -> Outcome:
+    """A mean in the file's own values, against the measured one in standard deviations of the outline's pixels.
+
+    Hounsfield units have a scale of their own (`check_density`).
+    """
+    quantity, limits = measurement.get("mean"), bounds(stated)
+    mean, spread = number_of(measurement, "mean"), number_of(measurement, "std")
+    if limits is None or quantity is None or mean is None or spread is None:
+        return Outcome("undetermined", f'"{stated}" is not a value of pixels')
+    if quantity.unit == "HU" and unit in ("", "HU"):
+        return check_density(stated, measurement, weak=weak)
+    if unit not in ("", quantity.unit):
+        return Outcome("undetermined", f'the values of this file are {quantity.unit}, not "{unit}"')
+    off = max(limits[0] - mean, mean - limits[1], 0.0)
+    near, far = threshold("mean", "supported_std") * spread, threshold("mean", "refuted_std") * spread * _band(weak)
+    verdict: VerdictValue = "supported" if off <= max(near, 1.0) else "refuted" if off > far else "undetermined"
+    reason = f"the mean is {mean:.4g} {quantity.unit} with a standard deviation of {spread:.3g}, {off:.3g} from it"
+    return Outcome(verdict, reason, mean, quantity.unit, {"mean": mean, "std": spread, "off": off})
+
+
 def check_density(stated: float | str, measurement: Measurement, *, weak: bool) -> Outcome:
     """A number of Hounsfield units, or the word for a range of them."""
     mean, share = number_of(measurement, "mean"), number_of(measurement, "solid_share")
@@ -176,6 +205,18 @@ def _by_share(stated: str, share: float, *, weak: bool) -> VerdictValue:
     if words == {stated}:
         return "supported"
     return "undetermined" if stated in words else "refuted"
+
+
+def check_colour(stated: str, nearest: float, possible: float, found: str, *, weak: bool) -> Outcome:
+    """A named colour; nearest, possible: shares of the pixels that are called so, and that could be."""
+    numbers = {"share": nearest, "possible_share": possible}
+    reason = f"{nearest:.0%} of its pixels are nearest to {stated}, and {possible:.0%} could be called so"
+    verdict: VerdictValue = "undetermined"
+    if nearest >= threshold("colour", "supported_share"):
+        verdict = "supported"
+    elif possible <= threshold("colour", "refuted_share") and not weak:
+        verdict = "refuted"
+    return Outcome(verdict, reason, found, numbers=numbers)
 
 
 def check_shape(stated: str, measurement: Measurement, across: float, spread: Spread = EXACT, *, weak: bool) -> Outcome:

@@ -88,7 +88,9 @@ def _spread(masks: npt.NDArray[np.bool_], common: BoolArray, spacing: Spacing | 
     low, high = np.quantile(sizes, QUARTILES, axis=0)
     forms = [form(mask, spacing) for mask in masks]
     around = [(min(float(a), 1.0), max(float(b), 1.0)) for a, b in zip(low, high, strict=True)]
-    return Spread(*around, _middle([f.aspect for f in forms]), _middle([f.solidity for f in forms]))
+    long_axis, short_axis, area = around
+    aspect, solidity = _middle([f.aspect for f in forms]), _middle([f.solidity for f in forms])
+    return Spread(long_axis, short_axis, area, aspect, solidity)
 
 
 def _sizes(mask: BoolArray, spacing: Spacing | None) -> npt.NDArray[np.float64]:

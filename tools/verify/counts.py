@@ -47,7 +47,8 @@ def check_count(claim: Claim, scene: Scene, region: Region | None, image: Image)
 def _objects(limits: tuple[float, float], claim: Claim, scene: Scene, region: Region | None, image: Image) -> Outcome:
     view = scene.view(claim.view)
     box = region.box if region else view.box if view else None
-    found = _counted(findings().get(claim.finding, {}).get("objects"), scene.loupe.store.get(image.digest), box)
+    kind = findings().get(claim.finding, {}).get("objects", True)
+    found = _counted(kind, scene.loupe.store.get(image.digest), box)
     if found is None:
         return Outcome("undetermined", "nothing stands out evenly enough from the ground to be counted")
     number = str(found.least) if found.least == found.most else f"{found.least} to {found.most}"
@@ -60,7 +61,7 @@ def _objects(limits: tuple[float, float], claim: Claim, scene: Scene, region: Re
     )  # fmt: skip
 
 
-def _counted(kind: str, values: npt.NDArray[Any], box: BoundingBox | None) -> Counted | None:
+def _counted(kind: bool | str, values: npt.NDArray[Any], box: BoundingBox | None) -> Counted | None:
     """By the way that the vocabulary names; what takes a colour picture cannot be counted in a grey one."""
     if kind == "stained nuclei":
         return count_white_cells(values, box) if values.ndim == 3 else None

@@ -16,7 +16,7 @@ import numpy as np
 from medloupe.errors import ActionRejected
 from medloupe.models.segment import Segmenter
 from medloupe.tools.look import Loupe
-from medloupe.tools.measure import centroid, feret, side_word
+from medloupe.tools.measure import centroid, colour_share, feret, side_word
 from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value, threshold
 from medloupe.tools.verify import _checks
 from medloupe.tools.verify._checks import Outcome
@@ -47,7 +47,7 @@ class _Slot:
 
 
 class MeasuredVerifier:
-    """Size, site, side, count, intensity, density and shape, from pixels and file geometry.
+    """Size, site, side, count, intensity, mean, density, colour and shape, from pixels and file geometry.
 
     The region is outlined anew from its box, so that nothing rests on what the describer was shown or said; only a mask
     given by a person (or with the claim itself) is taken as it is. `independent` is False where the describer was the
@@ -215,6 +215,8 @@ def _compare(claim: Claim, scene: Scene, looked: _Looked, image: Image) -> Outco
     word = str(value).removeprefix(DENIED)
     if claim.attribute in ("long_axis", "short_axis", "area"):
         return _size(claim, value, looked, image)
+    if claim.attribute == "mean":
+        return _checks.check_mean(value, claim.unit, looked.measurement, weak=weak)
     if claim.attribute == "density":
         outcome = _checks.check_density(word if isinstance(value, str) else value, looked.measurement, weak=weak)
     elif claim.attribute == "site":
@@ -222,6 +224,8 @@ def _compare(claim: Claim, scene: Scene, looked: _Looked, image: Image) -> Outco
         outcome = _checks.check_site(word, x, y, weak=weak)
     elif claim.attribute == "side":
         outcome = _side(word, scene, looked, image)
+    elif claim.attribute == "colour":
+        outcome = _colour(word, scene, looked, image)
     elif claim.attribute == "intensity":
         outcome = _checks.check_intensity(word, looked.measurement, weak=weak)
     else:
@@ -253,6 +257,16 @@ def _digits(looked: _Looked, image: Image) -> float:
     """Longest diameter in pixels: what a pixel's error does to a shape depends on it."""
     pixel = max(image.spacing.row_mm, image.spacing.column_mm) if image.spacing else 1.0
     return (_checks.number_of(looked.measurement, "long_axis") or pixel) / pixel
+
+
+def _colour(stated: str, scene: Scene, looked: _Looked, image: Image) -> Outcome:
+    values = scene.loupe.store.get(image.digest)
+    if values.ndim != 3:
+        return Outcome("undetermined", "the picture has no colours")
+    tolerance = threshold("colour", "tolerance")
+    nearest, possible = colour_share(values, looked.outline.to_array(), stated, tolerance)
+    found = looked.measurement.get("colour")
+    return _checks.check_colour(stated, nearest, possible, str(found.value) if found else "", weak=bool(looked.weak))
 
 
 def _side(stated: str, scene: Scene, looked: _Looked, image: Image) -> Outcome:
