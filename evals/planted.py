@@ -22,7 +22,7 @@ from skimage.io import imread
 from skimage.measure import find_contours, label, regionprops
 from skimage.morphology import isotropic_dilation
 
-__all__ = ["LABELLED", "Planted", "Subject", "plant", "subjects"]
+__all__ = ["GROWN", "LABELLED", "Planted", "Subject", "number_of_images", "plant", "subjects"]
 
 Bools = npt.NDArray[np.bool_]
 Box = tuple[float, float, float, float]
@@ -39,8 +39,10 @@ LABELLED = {
 
 INSIDE = 127
 """Mask values above are inside, in any channel: masks are colour-coded, and some edges anti-aliased."""
-GROWN = (0.10, 0.25)
-"""Each side of the loose box is moved outwards by so much of the tight box's side."""
+GROWN = {"side": (0.10, 0.25), "total": (0.05, 0.125), "none": (0.0, 0.0)}
+"""How far each side of the loose box is moved outwards, as a share of the tight box's side. "Grown by 10 to 25%" is
+read as that much on each side; "total" is the milder reading, a box that is so much longer and wider; "none" is tight.
+"""
 WRONG = 1.5
 """Factor between a size and its false twin."""
 LEAST = 12
@@ -80,6 +82,11 @@ class Planted(NamedTuple):
     true: bool
 
 
+def number_of_images(data: Path, most: int | None = None) -> int:
+    """How many images `subjects` reads at most."""
+    return sum(len(_items(data / name)[:most]) for name in (*LABELLED, "blood_cells_bccd"))
+
+
 def subjects(data: Path, most: int | None = None) -> Iterator[Subject]:
     """The labelled images under a data folder, at most `most` of each set; sets that are not there are passed over."""
     for name, modality in LABELLED.items():
@@ -109,15 +116,15 @@ def _items(folder: Path) -> list[dict[str, Any]]:
     return items
 
 
-def plant(subject: Subject, rng: np.random.Generator) -> list[Planted]:
-    """Every statement about an image, each with its false twin."""
+def plant(subject: Subject, rng: np.random.Generator, grown: str = "side") -> list[Planted]:
+    """Every statement about an image, each with its false twin; grown: a key of `GROWN`."""
     grey = _grey(subject.file)
     planted: list[Planted] = []
     for number, mask in enumerate(subject.regions):
         shape = _shape(mask)
         if shape.long_axis < LEAST or mask.shape != grey.shape:
             continue
-        region = {"box": list(loose_box(mask, rng))}
+        region = {"box": list(loose_box(mask, rng, grown))}
         for name, right, wrong, unit in _said(mask, shape, grey, rng):
             for value, true in ((right, True), (wrong, False)):
                 claim = {
@@ -203,11 +210,11 @@ def _counted(finding: str, count: int, rng: np.random.Generator) -> Iterator[Pla
         yield Planted({"id": f"count-{true}", "attribute": "count", "value": value, "finding": finding}, true)
 
 
-def loose_box(mask: Bools, rng: np.random.Generator) -> Box:
+def loose_box(mask: Bools, rng: np.random.Generator, grown: str = "side") -> Box:
     """The mask's box, each side moved outwards by its own share (`GROWN`), half-open, within the image."""
     rows, columns = np.any(mask, axis=1).nonzero()[0], np.any(mask, axis=0).nonzero()[0]
     x0, y0, x1, y1 = int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
-    left, top, right, bottom = rng.uniform(*GROWN, 4) * [x1 - x0, y1 - y0, x1 - x0, y1 - y0]
+    left, top, right, bottom = rng.uniform(*GROWN[grown], 4) * [x1 - x0, y1 - y0, x1 - x0, y1 - y0]
     height, width = mask.shape
     return (max(x0 - left, 0.0), max(y0 - top, 0.0), min(x1 + right, float(width)), min(y1 + bottom, float(height)))
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from medloupe.evals.bench_verify import check_subject, missed_bars, rates, table
+from medloupe.evals.bench_verify import check_subject, missed_bars, part_of, rates, table
 from medloupe.evals.intervals import cluster_interval, spearman_interval
 from medloupe.evals.planted import Subject, loose_box, plant, subjects
 
@@ -43,6 +43,18 @@ def test_the_box_is_loose_by_a_tenth_to_a_quarter_and_never_the_mask_itself(draw
     assert 50 - 0.25 * 81 <= x0 <= 50 - 0.1 * 80 and 131 + 8 <= x1 <= 131 + 0.25 * 81
     assert 55 - 0.25 * 51 <= y0 <= 55 - 0.1 * 50 and 106 + 5 <= y1 <= 106 + 0.25 * 51
     assert not any("mask" in p.claim.get("region", {}) for p in plant(drawn, np.random.default_rng(1)))
+
+
+def test_the_milder_readings_of_a_loose_box(drawn: Subject) -> None:
+    x0, _, x1, _ = loose_box(drawn.regions[0], np.random.default_rng(1), "total")
+    assert 50 - 0.125 * 81 <= x0 <= 50 - 0.05 * 80 and 131 + 4 <= x1 <= 131 + 0.125 * 81
+    assert loose_box(drawn.regions[0], np.random.default_rng(1), "none") == (50, 55, 131, 106)
+
+
+def test_a_part_is_a_fixed_third_of_the_images() -> None:
+    parts = [part_of(Path(f"images/{n}.png")) for n in range(300)]
+    assert 80 <= parts.count("dev") <= 120 and set(parts) == {"dev", "rest"}
+    assert part_of(Path("a/7.png")) == part_of(Path("b/7.png"))
 
 
 async def test_on_a_plain_picture_every_bar_is_met(drawn: Subject) -> None:

@@ -68,6 +68,10 @@ OF_THE_DISC: list[tuple[str, float | str, str, str]] = [
     ("density", 90.0, "HU", "undetermined"),
     ("density", -50.0, "HU", "refuted"),
     ("density", "40..80", "HU", "supported"),
+    ("mean", 55.0, "HU", "supported"),
+    ("mean", -60.0, "HU", "refuted"),
+    ("mean", "50..60", "", "supported"),
+    ("mean", 55.0, "grey", "undetermined"),
     ("shape", "round", "", "supported"),
     ("shape", "irregular", "", "refuted"),
     ("shape", "oval", "", "refuted"),
@@ -81,6 +85,26 @@ async def test_a_claim_about_a_disc_of_soft_tissue_in_fat(
     verdict = await _check(say(attribute, value, unit), scene(ct))
     assert verdict.verdict == expected, verdict.reason
     assert verdict.independent == (expected != "undetermined")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("red", "supported"), ("blue", "refuted"), ("not blue", "supported"), ("brown", "undetermined")],
+)
+async def test_the_colour_of_a_disc(tmp_path: Path, say: Say, scene: Scenes, value: str, expected: str) -> None:
+    """Most of it red, some brown, none blue."""
+    picture = np.full((256, 256, 3), (235, 235, 235), np.uint8)
+    inside = disc((256, 256), (80, 100), 20)
+    picture[inside] = (178, 34, 34)
+    picture[inside & (np.arange(256)[:, None] > 110)] = (139, 69, 19)
+    cv2.imwrite(str(tmp_path / "a.png"), picture[..., ::-1])
+    store = MemoryStore()
+    verdict = await _check(say("colour", value), scene(Loupe(load_study(tmp_path / "a.png", store), store)))
+    assert verdict.verdict == expected, verdict.reason
+
+
+async def test_a_grey_picture_has_no_colour(png: Loupe, say: Say, scene: Scenes) -> None:
+    assert (await _check(say("colour", "red"), scene(png))).verdict == "undetermined"
 
 
 async def test_the_verdict_gives_what_was_measured_and_the_outline_it_was_measured_in(
@@ -123,6 +147,15 @@ async def test_pixels_and_brightness_need_no_tags(png: Loupe, say: Say, scene: S
     assert (await _check(say("long_axis", 40.0, "px"), scene(png))).verdict == "supported"
     assert (await _check(say("long_axis", 80.0, "px"), scene(png))).verdict == "refuted"
     assert (await _check(say("intensity", "hypointense"), scene(png))).verdict == "refuted"
+
+
+async def test_a_mean_is_compared_in_the_files_own_values(png: Loupe, say: Say, scene: Scenes) -> None:
+    wrong = await _check(say("mean", 0.0, "stored"), scene(png))
+    mean = wrong.numbers["mean"]
+    assert (wrong.verdict, wrong.unit) == ("refuted", "stored")
+    assert (await _check(say("mean", mean, "HU"), scene(png))).verdict == "undetermined"
+    assert (await _check(say("mean", mean + 0.5, "stored"), scene(png))).verdict == "supported"
+    assert (await _check(say("mean", mean / 2, "stored"), scene(png))).verdict == "refuted"
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,11 @@ class Loupe:
         found = self._outliner.outline(shown, shown.window, box=_inside(box, shown))
         return None if found is None else (found.mask, found.segmenter, found.predicted_iou)
 
+    def outlines(self, image: int, box: BoundingBox) -> list[Outline]:
+        """Several outlines of what a box that may be loose holds: how far they agree is how sure they are."""
+        shown = self.image(image)
+        return self._outliner.outlines(shown, shown.window, _inside(box, shown))
+
     def measure(self, region: Region) -> Measurement:
         """Everything measurable in a region, which is outlined first when it has no mask."""
         image = self.image(region.image)

@@ -22,6 +22,7 @@ from medloupe.tools.imaging import ImageStore, render
 from medloupe.tools.imaging.region import AT_MOST, region
 from medloupe.tools.look.saliency import thing_at
 from medloupe.tools.measure import threshold_mask
+from medloupe.tools.measure.vocabulary import threshold
 from medloupe.types import BoolArray, BoundingBox, Image, Mask, Window
 
 __all__ = ["GROW", "MINIMUM", "Outline", "Outliner", "Shown", "as_grey", "as_rgb", "focal_box", "keep_component"]
@@ -32,6 +33,10 @@ MINIMUM = 48.0
 """Least side of such a crop, full-image pixels."""
 REACH = 512.0
 """Least side, full-image pixels, of the neighbourhood in which a point's own grey-level outline is looked for."""
+CLOSER = 0.5
+"""Box-sizes added on each side for the second look of `outlines`: the same thing half as large again."""
+TIGHTER = 2
+"""Further prompts of `outlines`, each a step (`outline.looseness_step` of the vocabulary) tighter than the last."""
 EMBEDDINGS = 16
 """Encoded crops kept; one of LiteMedSAM's takes 4 MiB."""
 
@@ -116,6 +121,20 @@ class Outliner:
         crop = focal_box(target, image)
         return self.outline_in(image, window, crop, box=box, points=points)
 
+    def outlines(self, image: Image, window: Window | None, box: BoundingBox) -> list[Outline]:
+        """Several outlines of what lies in a box that may be loose; none when nothing stands out.
+
+        A network fills the box it is given, and learnt on boxes that are nearly tight, so that a loose box gives too
+        large an outline. It is asked with the box and with boxes that are tighter by equal steps on every side; twice,
+        the second time on a closer crop. By grey level, where crops change nothing, once.
+        """
+        step = threshold("outline", "looseness_step")
+        boxes = [_scaled(box, 1 / (1 + 2 * step * n)) for n in range(TIGHTER + 1)]
+        crops = [box.grow(grow, MINIMUM).snap().clip(image.width, image.height) for grow in (GROW, CLOSER)]
+        looks = crops if self._segmenter is not None else crops[:1]
+        found = [self.outline_in(image, window, crop, box=prompt) for crop in looks for prompt in boxes]
+        return [outline for outline in found if outline is not None]
+
     def outline_in(
         self,
         image: Image,
@@ -196,6 +215,12 @@ def as_rgb(picture: npt.NDArray[np.uint8]) -> RGBArray:
 def as_grey(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """(rows, columns) luminance, whatever was rendered."""
     return picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def _scaled(box: BoundingBox, by: float) -> BoundingBox:
+    """The box with its sides times a factor, about its centre."""
+    (x, y), width, height = box.centre, box.width * by / 2, box.height * by / 2
+    return BoundingBox(x0=x - width, y0=y - height, x1=x + width, y1=y + height)
 
 
 def _box_of(points: Sequence[Point], image: Image) -> BoundingBox:

@@ -1,7 +1,8 @@
 """Numbers from pixels: what can be said of a region without any model."""
 
-from medloupe.tools.measure.appearance import ColourShare, Texture, asymmetry, dominant_colours, texture
+from medloupe.tools.measure.appearance import ColourShare, Texture, asymmetry, colour_share, dominant_colours, texture
 from medloupe.tools.measure.contour import Spectrum, border_gradient, perimeter, radial_profile, radial_spectrum
+from medloupe.tools.measure.counting import Counted, count_objects, count_white_cells
 from medloupe.tools.measure.geometry import (
     Feret,
     Form,
@@ -24,12 +25,13 @@ from medloupe.tools.measure.intensity import (
     solid_word,
     statistics,
 )
-from medloupe.tools.measure.outline import count_objects, threshold_mask
+from medloupe.tools.measure.outline import threshold_mask
 from medloupe.tools.measure.region import measure_region
 
 __all__ = [
-    "ColourShare", "Feret", "Form", "Spectrum", "Statistics", "Texture", "asymmetry", "border_gradient", "centroid",
-    "contrast", "count_objects", "density_word", "dominant_colours", "feret", "form", "intensity_word",
-    "largest_component", "luminance", "measure_region", "perimeter", "radial_profile", "radial_spectrum", "ring",
-    "shape_word", "side_word", "site_word", "solid_word", "statistics", "texture", "threshold_mask", "volume",
+    "ColourShare", "Counted", "Feret", "Form", "Spectrum", "Statistics", "Texture", "asymmetry", "border_gradient",
+    "centroid", "colour_share", "contrast", "count_objects", "count_white_cells", "density_word", "dominant_colours",
+    "feret", "form", "intensity_word", "largest_component", "luminance", "measure_region", "perimeter",
+    "radial_profile", "radial_spectrum", "ring", "shape_word", "side_word", "site_word", "solid_word", "statistics",
+    "texture", "threshold_mask", "volume",
 ]  # fmt: skip

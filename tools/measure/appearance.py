@@ -15,7 +15,7 @@ from medloupe.prompts import knowledge
 from medloupe.tools.measure.intensity import most_contrast, statistics
 from medloupe.types import BoolArray
 
-__all__ = ["ColourShare", "Texture", "asymmetry", "dominant_colours", "texture"]
+__all__ = ["ColourShare", "Texture", "asymmetry", "colour_share", "dominant_colours", "texture"]
 
 LEVELS = 32
 """Grey levels of a co-occurrence matrix (fixed bin number, IBSI, Zwanenburg, Radiology 2020)."""
@@ -84,16 +84,33 @@ def dominant_colours(values: npt.NDArray[Any], mask: BoolArray, *, least: float 
     values: (rows, columns, 3) sRGB uint8. A pixel has the name of the nearest anchor of prompts/knowledge/colours.yaml
     in CIE Lab, D65 (Delta E 1976). At most 4,096 evenly spread pixels are named. ValueError for an empty mask.
     """
+    names, away = _distances(values, mask)
+    found, counts = np.unique(np.array(names)[away.argmin(axis=1)], return_counts=True)
+    shares = sorted(zip(found, counts / len(away), strict=True), key=lambda pair: (-pair[1], str(pair[0])))
+    return tuple(ColourShare(str(name), float(share)) for name, share in shares if share >= least)
+
+
+def colour_share(values: npt.NDArray[Any], mask: BoolArray, name: str, tolerance: float) -> tuple[float, float]:
+    """(share of a region's pixels that a colour's name is nearest to, share that it could be said of), 0 to 1.
+
+    It could be said of a pixel where the name's nearest anchor is at most `tolerance` (Delta E 1976) farther than the
+    nearest of all. Otherwise as `dominant_colours`. ValueError for an empty mask.
+    """
+    names, away = _distances(values, mask)
+    own = away[:, np.array(names) == name].min(axis=1, initial=np.inf)
+    beyond = own - away.min(axis=1)
+    return float((beyond <= 0).mean()), float((beyond <= tolerance).mean())
+
+
+def _distances(values: npt.NDArray[Any], mask: BoolArray) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
+    """Anchors' names, and (pixels, anchors) distances in CIE Lab of at most 4,096 of the region's pixels."""
     inside = values[mask][:, :3]
     if not len(inside):
         raise ValueError("no pixel to measure")
     inside = inside[:: max(1, len(inside) // _SAMPLES)]
     names, anchors = _anchors()
     lab = rgb2lab(inside.astype(np.float64) / 255)
-    nearest = ((lab[:, None, :] - anchors[None]) ** 2).sum(axis=2).argmin(axis=1)
-    found, counts = np.unique(np.array(names)[nearest], return_counts=True)
-    shares = sorted(zip(found, counts / len(inside), strict=True), key=lambda pair: (-pair[1], str(pair[0])))
-    return tuple(ColourShare(str(name), float(share)) for name, share in shares if share >= least)
+    return names, np.sqrt(((lab[:, None, :] - anchors[None]) ** 2).sum(axis=2))
 
 
 @cache

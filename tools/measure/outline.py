@@ -1,4 +1,4 @@
-"""Outlines and counts from grey levels alone, with no network."""
+"""Outlines from grey levels alone, with no network."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from skimage.feature import peak_local_max
 from skimage.filters import threshold_otsu
 from skimage.measure import label
-from skimage.segmentation import watershed
 
 from medloupe.tools.measure.vocabulary import threshold
 from medloupe.types import BoolArray, BoundingBox
 
-__all__ = ["count_objects", "threshold_mask"]
+__all__ = ["threshold_mask"]
 
 Values = npt.NDArray[Any]
 
@@ -101,34 +99,3 @@ def _nearest(mask: BoolArray, box: BoundingBox, outer: BoundingBox) -> BoolArray
     away = (columns + 0.5 + outer.x0 - cx) ** 2 + (rows + 0.5 + outer.y0 - cy) ** 2
     nearest = int(away.argmin())
     return np.asarray(parts == parts[rows[nearest], columns[nearest]])
-
-
-def count_objects(grey: Values, box: BoundingBox | None = None) -> int | None:
-    """How many separate objects stand out from an even ground (cells, nuclei); None when that is not what is there.
-
-    grey: (rows, columns), any unit. Otsu's threshold parts them from the ground, and the rarer class is the objects. It
-    must explain enough of the variance and leave an even ground (thresholds in the vocabulary). Objects that touch are
-    divided by a watershed on the distance to the ground; those smaller than a tenth of the median are dirt.
-    """
-    if box is not None:
-        whole = box.snap().clip(grey.shape[1], grey.shape[0])
-        grey = grey[int(whole.y0) : int(whole.y1), int(whole.x0) : int(whole.x1)]
-    smooth = cv2.GaussianBlur(np.asarray(grey, dtype=np.float32), (0, 0), 1.0)
-    total = float(smooth.var())
-    if total == 0:
-        return None
-    above = smooth > threshold_otsu(smooth)
-    share = float(above.mean())
-    step = abs(float(smooth[above].mean()) - float(smooth[~above].mean()))
-    objects = above if share <= 0.5 else ~above
-    uneven = float(smooth[~objects].std()) > threshold("count", "ground") * step
-    if uneven or share * (1 - share) * step**2 < threshold("count", "separability") * total:
-        return None
-    distance = ndimage.distance_transform_edt(ndimage.binary_fill_holes(objects))
-    distance = ndimage.gaussian_filter(distance, 1.0)
-    apart = max(3, round(0.7 * float(np.median(distance[distance > 0])) * 2))
-    peaks = peak_local_max(distance, min_distance=apart, labels=label(objects), exclude_border=False)
-    seeds = np.zeros(objects.shape, dtype=np.int32)
-    seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
-    sizes = np.bincount(watershed(-distance, seeds, mask=objects).ravel())[1:]
-    return int((sizes >= 0.1 * np.median(sizes)).sum()) if sizes.size else 0

@@ -12,9 +12,19 @@ from typing import Any, NamedTuple
 from medloupe.tools.measure import shape_word, solid_word
 from medloupe.tools.measure.vocabulary import attribute, threshold
 from medloupe.tools.verify._numbers import bounds
+from medloupe.tools.verify._outlines import EXACT, Spread
 from medloupe.types import Measurement, VerdictValue
 
-__all__ = ["Outcome", "check_density", "check_intensity", "check_shape", "check_side", "check_site", "check_size"]
+__all__ = [
+    "Outcome",
+    "check_density",
+    "check_intensity",
+    "check_mean",
+    "check_shape",
+    "check_side",
+    "check_site",
+    "check_size",
+]
 
 
 class Outcome(NamedTuple):
@@ -44,9 +54,20 @@ def _band(weak: bool) -> float:
     return threshold("outline", "weak_band") if weak else 1.0
 
 
-def check_size(name: str, stated: float | str, unit: str, found: float, pixel: float, *, weak: bool) -> Outcome:
+def check_size(
+    name: str,
+    stated: float | str,
+    unit: str,
+    found: float,
+    pixel: float,
+    spread: tuple[float, float] = (1.0, 1.0),
+    *,
+    weak: bool,
+) -> Outcome:
     """A length or an area in `unit`; pixel: side of a pixel in the same unit (1 for px).
 
+    spread: what other outlines of the same thing make of the diameter, over this one: at most 1, at least 1. A size is
+    refuted only by every one of them.
     Areas are compared through the diameter of the disc of that area, so that the tolerance of a length holds.
     """
     limits = bounds(stated)
@@ -59,13 +80,15 @@ def check_size(name: str, stated: float | str, unit: str, found: float, pixel: f
     power = threshold(name, "weak_factor") if weak else 1.0
     supported, refuted = threshold(name, "supported_ratio") ** (1 / power), threshold(name, "refuted_ratio") ** power
     numbers = {"ratio": ratio, "pixels_off": off, "supported_ratio": supported, "refuted_ratio": refuted}
+    numbers |= {"least_factor": spread[0], "most_factor": spread[1]}
     word = "of the measured" if nearest < size else "times the measured"
     factor = f"{nearest / size:.2f} {word}" if nearest != size else "as measured"
     reason = f"stated {stated if isinstance(stated, str) else format(stated, 'g')} {unit}, measured {found:.3g} {unit}"
     reason += f" ({factor})"
     if ratio <= supported or off <= threshold(name, "supported_px"):
         return Outcome("supported", reason, found, unit, numbers)
-    if ratio >= refuted and off > threshold(name, "refuted_px"):
+    beyond = ratio * spread[0] if nearest < size else ratio / spread[1]
+    if beyond >= refuted and off > threshold(name, "refuted_px"):
         return Outcome("refuted", reason, found, unit, numbers)
     return Outcome("undetermined", reason + ": too near to tell", found, unit, numbers)
 
@@ -128,6 +151,26 @@ def check_intensity(stated: str, measurement: Measurement, *, weak: bool) -> Out
     return Outcome(verdict, reason, found.value, numbers=numbers)
 
 
+def check_mean(stated: float | str, unit: str, measurement: Measurement, *, weak: bool) -> Outcome:
+    """A mean in the file's own values, against the measured one in standard deviations of the outline's pixels.
+
+    Hounsfield units have a scale of their own (`check_density`).
+    """
+    quantity, limits = measurement.get("mean"), bounds(stated)
+    mean, spread = number_of(measurement, "mean"), number_of(measurement, "std")
+    if limits is None or quantity is None or mean is None or spread is None:
+        return Outcome("undetermined", f'"{stated}" is not a value of pixels')
+    if quantity.unit == "HU" and unit in ("", "HU"):
+        return check_density(stated, measurement, weak=weak)
+    if unit not in ("", quantity.unit):
+        return Outcome("undetermined", f'the values of this file are {quantity.unit}, not "{unit}"')
+    off = max(limits[0] - mean, mean - limits[1], 0.0)
+    near, far = threshold("mean", "supported_std") * spread, threshold("mean", "refuted_std") * spread * _band(weak)
+    verdict: VerdictValue = "supported" if off <= max(near, 1.0) else "refuted" if off > far else "undetermined"
+    reason = f"the mean is {mean:.4g} {quantity.unit} with a standard deviation of {spread:.3g}, {off:.3g} from it"
+    return Outcome(verdict, reason, mean, quantity.unit, {"mean": mean, "std": spread, "off": off})
+
+
 def check_density(stated: float | str, measurement: Measurement, *, weak: bool) -> Outcome:
     """A number of Hounsfield units, or the word for a range of them."""
     mean, share = number_of(measurement, "mean"), number_of(measurement, "solid_share")
@@ -164,27 +207,53 @@ def _by_share(stated: str, share: float, *, weak: bool) -> VerdictValue:
     return "undetermined" if stated in words else "refuted"
 
 
-def check_shape(stated: str, measurement: Measurement, *, weak: bool) -> Outcome:
-    """A shape word, against every word that the outline could have with its numbers a little off."""
+def check_colour(stated: str, nearest: float, possible: float, found: str, *, weak: bool) -> Outcome:
+    """A named colour; nearest, possible: shares of the pixels that are called so, and that could be."""
+    numbers = {"share": nearest, "possible_share": possible}
+    reason = f"{nearest:.0%} of its pixels are nearest to {stated}, and {possible:.0%} could be called so"
+    verdict: VerdictValue = "undetermined"
+    if nearest >= threshold("colour", "supported_share"):
+        verdict = "supported"
+    elif possible <= threshold("colour", "refuted_share") and not weak:
+        verdict = "refuted"
+    return Outcome(verdict, reason, found, numbers=numbers)
+
+
+def check_shape(stated: str, measurement: Measurement, across: float, spread: Spread = EXACT, *, weak: bool) -> Outcome:
+    """A shape word, against every word that the outlines could have with their numbers a little off.
+
+    across: longest diameter, pixels.
+    """
     found, aspect, solidity = (
         measurement.get("shape"), number_of(measurement, "aspect"), number_of(measurement, "solidity")
     )  # fmt: skip
     if found is None or aspect is None or solidity is None:
         return Outcome("undetermined", "the outline has no shape to speak of")
-    bands = [(threshold("shape", n) * _band(weak)) for n in ("aspect_band", "solidity_band")]
-    words = _shape_words(aspect, solidity, *bands)
-    wide = _shape_words(aspect, solidity, *(2 * band for band in bands))
+    offs = [threshold("shape", n) * _band(weak) / across for n in ("aspect_pixels", "solidity_pixels")]
+    words = _shape_words(_around(aspect, spread.aspect, offs[0]), _around(solidity, spread.solidity, offs[1]))
     near = {n for word in words for n in _entry("shape", word)["near"]}
     numbers = {"aspect": aspect, "solidity": solidity}
     reason = f"width to length is {aspect:.2f} and solidity {solidity:.2f}, which is {found.value}"
-    verdict: VerdictValue = "supported" if words == {stated} else "undetermined" if stated in wide | near else "refuted"
+    open_to = words | near
+    verdict: VerdictValue = "supported" if words == {stated} else "undetermined" if stated in open_to else "refuted"
+    if words != {found.value}:
+        reason += f" (within its error {' or '.join(sorted(words))})"
     return Outcome(verdict, reason, found.value, numbers=numbers)
 
 
-def _shape_words(aspect: float, solidity: float, aspect_band: float, solidity_band: float) -> set[str]:
-    """Every word that an outline could have with its numbers off by as much."""
-    offs = [(a, s) for a in (-aspect_band, 0.0, aspect_band) for s in (-solidity_band, 0.0, solidity_band)]
-    return {shape_word(aspect + a, solidity + s) for a, s in offs}
+def _around(value: float, others: tuple[float, float] | None, off: float) -> tuple[float, float]:
+    """The range that holds a value and the middle half of the others, with an error on either side."""
+    low, high = others or (value, value)
+    return (min(value, low) - off, max(value, high) + off)
+
+
+def _shape_words(aspect: tuple[float, float], solidity: tuple[float, float]) -> set[str]:
+    """Every word in a range of both numbers: those of its corners and of the thresholds within it."""
+    limits = {name: threshold("shape", name) for name in ("round_aspect", "irregular_solidity", "lobulated_solidity")}
+    aspects = [*aspect, *(v for v in (limits["round_aspect"],) if aspect[0] < v < aspect[1])]
+    inner = (limits["irregular_solidity"], limits["lobulated_solidity"])
+    solidities = [*solidity, *(v for v in inner if solidity[0] < v < solidity[1])]
+    return {shape_word(a, s) for a in aspects for s in solidities}
 
 
 def _flip(verdict: VerdictValue) -> VerdictValue:

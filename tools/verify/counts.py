@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medloupe.errors import ActionRejected
 from medloupe.tools.imaging.region import region as region_of
-from medloupe.tools.measure import count_objects, luminance
+from medloupe.tools.measure import Counted, count_objects, count_white_cells, luminance
 from medloupe.tools.measure.vocabulary import findings, threshold
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import bounds
@@ -47,18 +47,37 @@ def check_count(claim: Claim, scene: Scene, region: Region | None, image: Image)
 def _objects(limits: tuple[float, float], claim: Claim, scene: Scene, region: Region | None, image: Image) -> Outcome:
     view = scene.view(claim.view)
     box = region.box if region else view.box if view else None
-    everything = BoundingBox(x0=0, y0=0, x1=image.width, y1=image.height)
-    counted = everything if box is None else box.snap().clip(image.width, image.height)
-    if image.levels and counted.area > _MOST:
-        return Outcome("undetermined", f"more than {_MOST:,} pixels of a slide are not counted in: name a smaller part")
+    if image.levels:
+        box = (box or BoundingBox(x0=0, y0=0, x1=image.width, y1=image.height)).snap().clip(image.width, image.height)
+        if box.area > _MOST:
+            return Outcome(
+                "undetermined", f"more than {_MOST:,} pixels of a slide are not counted in: name a smaller part"
+            )
+    kind = findings().get(claim.finding, {}).get("objects", True)
     try:
-        found = count_objects(luminance(region_of(scene.loupe.store, image, counted).values))
+        found = _counted(kind, image, scene, box)
     except ActionRejected as error:
         return Outcome("undetermined", str(error))
     if found is None:
         return Outcome("undetermined", "nothing stands out evenly enough from the ground to be counted")
-    reason = f"{found} separate objects stand out from the ground"
-    return Outcome(_against(limits, found), reason, float(found), numbers={"objects": float(found)})
+    number = str(found.least) if found.least == found.most else f"{found.least} to {found.most}"
+    what = claim.finding or "separate object"
+    verdicts = {_against(limits, count) for count in found}
+    verdict: VerdictValue = verdicts.pop() if len(verdicts) == 1 else "undetermined"
+    return Outcome(
+        verdict, f"{what}: {number} stand out from the ground", (found.least + found.most) / 2,
+        numbers={"objects": float(found.least), "objects_most": float(found.most)},
+    )  # fmt: skip
+
+
+def _counted(kind: bool | str, image: Image, scene: Scene, box: BoundingBox | None) -> Counted | None:
+    """By the way that the vocabulary names; what takes a colour picture cannot be counted in a grey one."""
+    everything = BoundingBox(x0=0, y0=0, x1=image.width, y1=image.height)
+    values = region_of(scene.loupe.store, image, box if image.levels and box else everything).values
+    inside = None if image.levels else box
+    if kind == "stained nuclei":
+        return count_white_cells(values, inside) if values.ndim == 3 else None
+    return count_objects(luminance(values), inside)
 
 
 def _against(limits: tuple[float, float], found: int) -> VerdictValue:

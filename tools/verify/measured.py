@@ -15,21 +15,21 @@ import numpy as np
 
 from medloupe.errors import ActionRejected
 from medloupe.models.segment import Segmenter
+from medloupe.tools.imaging.region import AT_MOST
+from medloupe.tools.imaging.region import region as region_of
 from medloupe.tools.look import Loupe
-from medloupe.tools.measure import feret, side_word
+from medloupe.tools.measure import colour_share, feret, side_word
 from medloupe.tools.measure.geometry import Feret
 from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value, threshold
 from medloupe.tools.verify import _checks
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import in_millimetres
+from medloupe.tools.verify._outlines import EXACT, LONGEST, Consensus, Spread, cell_spacing, consensus
 from medloupe.tools.verify.counts import check_count
 from medloupe.tools.verify.scene import MEASURED, Scene
 from medloupe.types import BoundingBox, Claim, Evidence, Image, Mask, Measurement, Region, Spacing, Verdict
 
 __all__ = ["MeasuredVerifier"]
-
-_LONGEST = 8192
-"""Pixels a side at which an outline is measured; those of slides alone are larger."""
 
 
 class _Looked(NamedTuple):
@@ -37,6 +37,7 @@ class _Looked(NamedTuple):
 
     outline: Mask
     measurement: Measurement
+    spread: Spread
     weak: str
     """Why the outline is not to be trusted far; "" when it is."""
     numbers: dict[str, float]
@@ -49,7 +50,7 @@ class _Slot:
 
 
 class MeasuredVerifier:
-    """Size, site, side, count, intensity, density and shape, from pixels and file geometry.
+    """Size, site, side, count, intensity, mean, density, colour and shape, from pixels and file geometry.
 
     The region is outlined anew from its box, so that nothing rests on what the describer was shown or said; only a mask
     given by a person (or with the claim itself) is taken as it is. `independent` is False where the describer was the
@@ -145,60 +146,60 @@ def _image(claim: Claim, region: Region | None, scene: Scene) -> Image | str:
 
 
 def _look(loupe: Loupe, region: Region, second: Loupe | None) -> _Looked | str:
-    """A fresh outline from the box, or a person's mask; its measurement, and how far it can be trusted.
+    """Fresh outlines from the box, or a person's mask; what is measured there, and how far it can be trusted.
 
     second: the same study through another segmenter.
     """
     given = region.mask
     if given is not None and region.source in ("person", "claim"):
-        own, quality, name = given, None, "given"
-    else:
+        if not given.area:
+            return "the outline is empty"
+        fresh = region.model_copy(update={"predicted_iou": None})
         try:
-            outlined = loupe.outline(region.image, region.box)
+            return _Looked(given, loupe.measure(fresh), EXACT, "", {})
         except ActionRejected as error:
             return str(error)
-        if outlined is None:
-            return "nothing in the region stands out enough to be outlined"
-        own, name, quality = outlined[:3]
-    if not own.area:
-        return "the outline is empty"
-    fresh = region.model_copy(update={"mask": own, "predicted_iou": quality})
+    spacing = loupe.image(region.image).spacing
     try:
-        measurement = loupe.measure(fresh)
+        found = consensus(loupe.outlines(region.image, region.box), spacing)
+        other = consensus(second.outlines(region.image, region.box), spacing) if second is not None else None
+        if found is None:
+            return "nothing in the region stands out enough to be outlined"
+        own = region.model_copy(update={"mask": found.mask, "predicted_iou": found.predicted_iou})
+        measurement = loupe.measure(own)
     except ActionRejected as error:
         return str(error)
-    others = {"the region's own mask": given}
-    if second is not None and name != "given":
-        outlined = second.outline(region.image, region.box)
-        others["a second segmenter's"] = None if outlined is None else outlined[0]
-    weak, numbers = ("", {}) if name == "given" else _trust(own, name, quality, region.box, others, measurement)
-    if numbers.get("agreement", 1.0) < threshold("outline", "same_object"):
+    others = {"the region's own mask": given, "a second segmenter's": None if other is None else other.mask}
+    weak, numbers = _trust(found, region.box, others, measurement)
+    if numbers["agreement"] < threshold("outline", "same_object"):
         return f"two outlines of the region share only {numbers['agreement']:.0%}: it is open what is meant"
-    return _Looked(own, measurement, weak, numbers)
+    return _Looked(found.mask, measurement, found.spread, weak, numbers)
 
 
 def _trust(
-    own: Mask, name: str, quality: float | None, box: BoundingBox, others: Mapping[str, Mask | None],
-    measured: Measurement,
-) -> tuple[str, dict[str, float]]:  # fmt: skip
+    found: Consensus, box: BoundingBox, others: Mapping[str, Mask | None], measured: Measurement
+) -> tuple[str, dict[str, float]]:
     """Why an outline is weak ("" when it is not), and the numbers behind that."""
-    numbers: dict[str, float] = {"edge_share": _edge_share(own, box)}
+    numbers = {"edge_share": _edge_share(found.mask, box), "agreement": found.agreement}
     reasons = []
-    if quality is not None:
-        numbers["predicted_iou"] = quality
-        if quality < threshold("outline", "predicted_iou"):
-            reasons.append(f"the segmenter expects {quality:.0%} overlap")
+    if found.predicted_iou is not None:
+        numbers["predicted_iou"] = found.predicted_iou
+        if found.predicted_iou < threshold("outline", "predicted_iou"):
+            reasons.append(f"the segmenter expects {found.predicted_iou:.0%} overlap")
     if numbers["edge_share"] > threshold("outline", "edge_share"):
         reasons.append(f"it covers {numbers['edge_share']:.0%} of the box's rim")
+    if found.agreement < threshold("outline", "agreement"):
+        reasons.append(f"outlines from tighter boxes and a closer crop share {found.agreement:.0%} with it")
     for whose, other in others.items():
         if other is None or not other.area:
             continue
-        shared = own.iou(other)
-        numbers["agreement"] = min(shared, numbers.get("agreement", 1.0))
+        shared = found.mask.iou(other)
+        numbers["agreement"] = min(shared, numbers["agreement"])
         if shared < threshold("outline", "agreement"):
             reasons.append(f"it shares {shared:.0%} with {whose}")
     contrast = _checks.number_of(measured, "contrast")
-    if name == "threshold" and (contrast is None or abs(contrast) < threshold("outline", "grey_level")):
+    low = contrast is None or abs(contrast) < threshold("outline", "grey_level")
+    if found.name == "threshold" and low:
         reasons.append("it was found by grey level with little contrast")
     return "; ".join(reasons), numbers
 
@@ -219,6 +220,8 @@ def _compare(claim: Claim, scene: Scene, looked: _Looked, image: Image) -> Outco
     word = str(value).removeprefix(DENIED)
     if claim.attribute in ("long_axis", "short_axis", "area"):
         return _size(claim, value, looked, image)
+    if claim.attribute == "mean":
+        return _checks.check_mean(value, claim.unit, looked.measurement, weak=weak)
     if claim.attribute == "density":
         outcome = _checks.check_density(word if isinstance(value, str) else value, looked.measurement, weak=weak)
     elif claim.attribute == "site":
@@ -226,10 +229,12 @@ def _compare(claim: Claim, scene: Scene, looked: _Looked, image: Image) -> Outco
         outcome = _checks.check_site(word, x, y, weak=weak)
     elif claim.attribute == "side":
         outcome = _side(word, scene, looked, image)
+    elif claim.attribute == "colour":
+        outcome = _colour(word, scene, looked, image)
     elif claim.attribute == "intensity":
         outcome = _checks.check_intensity(word, looked.measurement, weak=weak)
     else:
-        outcome = _checks.check_shape(word, looked.measurement, weak=weak)
+        outcome = _checks.check_shape(word, looked.measurement, _digits(looked, image), looked.spread, weak=weak)
     return _checks.denied(outcome) if str(value).startswith(DENIED) else outcome
 
 
@@ -247,18 +252,32 @@ def _size(claim: Claim, value: float | str, looked: _Looked, image: Image) -> Ou
     else:
         across = _across(looked.outline, spacing)
         found = (across.longest if claim.attribute == "long_axis" else across.shortest) / (per_unit or 1.0)
+    spread: tuple[float, float] = getattr(looked.spread, claim.attribute)
     return _checks.check_size(
-        claim.attribute, value, claim.unit, found, pixel_area**0.5, weak=bool(looked.weak)
+        claim.attribute, value, claim.unit, found, pixel_area**0.5, spread, weak=bool(looked.weak)
     )  # fmt: skip
 
 
 def _across(outline: Mask, spacing: Spacing | None) -> Feret:
     """Its diameters in mm with a spacing, else in pixels of the full image."""
-    part, box = outline.patch(_LONGEST)
-    across, down = box.width / part.shape[1], box.height / part.shape[0]
-    if spacing is not None:
-        across, down = across * spacing.column_mm, down * spacing.row_mm
-    return feret(part, Spacing(row_mm=down, column_mm=across, source=""))
+    part, box = outline.patch(LONGEST)
+    return feret(part, cell_spacing(box, part.shape, spacing))
+
+
+def _digits(looked: _Looked, image: Image) -> float:
+    """Longest diameter in pixels: what a pixel's error does to a shape depends on it."""
+    pixel = max(image.spacing.row_mm, image.spacing.column_mm) if image.spacing else 1.0
+    return (_checks.number_of(looked.measurement, "long_axis") or pixel) / pixel
+
+
+def _colour(stated: str, scene: Scene, looked: _Looked, image: Image) -> Outcome:
+    if image.values != "RGB":
+        return Outcome("undetermined", "the picture has no colours")
+    patch = region_of(scene.loupe.store, image, looked.outline.box(), at_most=AT_MOST)
+    inside = looked.outline.within(patch.box, patch.values.shape[:2])
+    nearest, possible = colour_share(patch.values, inside, stated, threshold("colour", "tolerance"))
+    found = looked.measurement.get("colour")
+    return _checks.check_colour(stated, nearest, possible, str(found.value) if found else "", weak=bool(looked.weak))
 
 
 def _side(stated: str, scene: Scene, looked: _Looked, image: Image) -> Outcome:
