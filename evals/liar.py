@@ -126,7 +126,7 @@ def _as_dicom(file: Path, folder: Path) -> Path:
 def still_true(said: Said, text: str) -> bool:
     """Whether a sentence that was changed says the truth: a size within a quarter of it, the right word."""
     if said.kind == "size":
-        numbers = [float(n) for n in re.findall(r"\d+(?:\.\d+)?", text)]
+        numbers = [float(n) for n in re.findall(r"(\d+(?:\.\d+)?) (?:px|mm)", text)]
         return bool(numbers) and max(numbers[0] / float(said.right), float(said.right) / max(numbers[0], 1e-9)) <= 1.25
     return str(said.right).removeprefix("image ") in text
 

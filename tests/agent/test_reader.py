@@ -466,9 +466,44 @@ async def test_at_the_token_cap_the_answer_is_given_with_what_there_is(
 async def test_words_that_nothing_checked_are_marked(disc_ct: Path, script: ReaderScript, vlm: EndpointVLM) -> None:
     claim = {"attribute": "long_axis", "value": 20, "unit": "mm", "finding": "nodule", "view": 1}
     script.draft = [drafted("There is a nodule of 20 mm that needs urgent chemotherapy.", claim)]
+    script.probe = [affirm_the_claim]
     answer, _ = await ask(Resources(vlm=vlm), disc_ct)
     assert "not checked: " in answer.answer
     assert "chemotherapy" in answer.statements[0].unparsed
+
+
+async def test_what_was_not_confirmed_is_named_by_kind_and_never_repeated(
+    disc_ct: Path, script: ReaderScript, vlm: EndpointVLM
+) -> None:
+    """Size and finding stand in one sentence: the measured half is said, the half that nothing confirms is not."""
+    claim = {"attribute": "long_axis", "value": 20, "unit": "mm", "finding": "nodule", "view": 1}
+    sentences = [{"text": "There is a calcified nodule of 20 mm.", "views": [1], "claims": [claim]},
+                 {"text": "There is a fracture.", "views": [1]}]  # fmt: skip
+    script.draft = [json.dumps({"statements": sentences})]
+    script.probe = ["yes"]
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct)
+    assert answer.answer.startswith("R1: in the HU range of soft-tissue, long axis 20 mm.")  # as it was measured
+    assert "Not confirmed and left out: presence of nodule, presence of fracture." in answer.answer
+    assert answer.statements[0].original == "There is a calcified nodule of 20 mm."
+    assert [s.status for s in answer.statements] == ["corrected", "undetermined"]
+
+
+async def test_a_size_is_no_answer_about_an_organ_that_is_not_confirmed(
+    disc_ct: Path, script: ReaderScript, vlm: EndpointVLM
+) -> None:
+    claim = {"attribute": "long_axis", "value": 20, "unit": "mm", "view": 1}
+    script.draft = [drafted("The kidney measures 20 mm.", claim)]
+    script.probe = ["yes"]
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct, "How large is the kidney?")
+    assert answer.abstained
+    assert answer.answer == (
+        "No answer: nothing that answers the question could be supported. "
+        "Not confirmed and left out: presence of kidney."
+    )
+    script.plan = [zooms(DISC_BOX), ENOUGH]
+    script.probe = [lambda body: "no" if "absent" in json.dumps(body).rpartition("Statement: ")[2] else "yes"]
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct, "How large is the kidney?")
+    assert answer.answer == "The kidney measures 20 mm."
 
 
 async def test_claims_are_numbered_on_over_a_session(disc_ct: Path, tmp_path: Path, vlm: EndpointVLM) -> None:
