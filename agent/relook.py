@@ -46,7 +46,13 @@ def second_look(
     calls = budget.calls - spent.calls
     for claim in claims:
         view, region = by_index.get(-1 if claim.view is None else claim.view), claim.region
-        if not _was_asked(verdicts[claim.id]) or view is None or region is None or view.overlay == "pair" or view.image != region.image:
+        if (
+            not _was_asked(verdicts[claim.id])
+            or view is None
+            or region is None
+            or view.overlay == "pair"
+            or view.image != region.image
+        ):
             continue
         box = _close_up(region, study)
         if box is None or view.box.area < _CLOSER * box.area:

@@ -40,7 +40,7 @@ async def verify_claim(claim: Claim, scene: Scene, verifiers: Sequence[Verifier]
         if verdict.verdict != "undetermined":
             return verdict
         undecided.append(verdict)
-        if verdict.method == "rules" and scene.verifier_model in scene.describers(claim):
+        if verdict.method == "rules" and not _is_outsider(scene, claim):
             break
     if not undecided:
         return Verdict(claim=claim.id, verdict="undetermined", reason="nothing here can check it", method="none")
@@ -52,6 +52,12 @@ async def verify_claim(claim: Claim, scene: Scene, verifiers: Sequence[Verifier]
             "evidence": tuple(e for v in undecided for e in v.evidence),
         }
     )
+
+
+def _is_outsider(scene: Scene, claim: Claim) -> bool:
+    """Whether the verifier's model is known to have described nothing here."""
+    described = scene.describers(claim)
+    return bool(described) and scene.verifier_model not in described
 
 
 def _rank(verifier: Verifier) -> tuple[int, str]:
