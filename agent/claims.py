@@ -79,8 +79,12 @@ def _presences(spoken_of: Sequence[Claim], claims: list[Claim], first_id: int) -
         )
         presence = next(known, None)
         if presence is None:
-            update = {"id": f"C{first_id + len(claims)}", "attribute": "presence", "value": True, "unit": ""}
-            presence = claim.model_copy(update=update)
+            presence = claim.model_copy(
+                update={
+                    "id": f"C{first_id + len(claims)}", "attribute": "presence", "value": True, "unit": "",
+                    "source": "implied",
+                }
+            )  # fmt: skip
             claims.append(presence)
         there.append(presence)
     return there

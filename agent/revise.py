@@ -51,7 +51,7 @@ def revise_statement(
     reason = "; ".join(f"{verdict.claim}: {verdict.reason}" for _, verdict in [*wrong, *open_])
     if any(_place(claim) in apart for claim, _ in wrong):
         reason += "; what is described differs from what was outlined in more than one way: it may be something else"
-    if not kept:
+    if not any(_stands_in(claim, statement) for claim, _ in kept):
         return _changed(statement, "refuted" if wrong else "undetermined", reason)
     said = tuple(claim.id for claim, _ in kept)
     if len(kept) == len(found):
@@ -63,6 +63,11 @@ def revise_statement(
             return _changed(statement, "corrected", reason, text=text, original=statement.text, said=said)
     text = _restated(kept)
     return _changed(statement, "corrected", reason, text=text, original=statement.text, said=said)
+
+
+def _stands_in(claim: Claim, statement: Statement) -> bool:
+    """Whether a statement says it itself: that there is a nodule is not what "the nodule measures 9 mm" tells."""
+    return claim.attribute != "presence" or (claim.source != "implied" and claim.source_text in statement.text)
 
 
 def _described_apart(claims: Sequence[Claim], verdicts: Mapping[str, Verdict]) -> frozenset[str]:

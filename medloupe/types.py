@@ -293,7 +293,8 @@ class Claim(Frozen):
     region: Region | None = None
     """Where; None means the whole image of `view`, or the study."""
     view: int | None = None
-    source: Literal["structured", "parsed"]
+    source: Literal["structured", "parsed", "implied"]
+    """Stated as such, read from words, or only implied: "the nodule measures 9 mm" implies a nodule."""
     source_text: str
     """The words it was taken from."""
     hedged: bool = False

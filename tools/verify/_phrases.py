@@ -99,7 +99,7 @@ def _spellings(convention: Convention) -> Mapping[str, tuple[Kind, str, str]]:
     in_picture: dict[str, tuple[Kind, str, str]] = {}
     for name, entry in spoken().items():
         for value, about in entry.get("values", {}).items():
-            if convention.coloured or not about.get("colour_only"):
+            if not about.get("grey_only" if convention.coloured else "colour_only"):
                 table |= {normalise(s): ("value", name, value) for s in (value, *about.get("synonyms", ()))}
                 table |= {normalise(s): ("value", name, DENIED + value) for s in about.get("negations", ())}
                 in_picture |= {normalise(s): ("value", name, value) for s in about.get("in_picture", ())}
