@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from medloupe.tools.measure.vocabulary import (
@@ -34,6 +34,7 @@ from medloupe.tools.verify._phrases import (
     overlaps,
     pattern,
     phrases,
+    placed,
     sentences,
     words,
 )
@@ -88,7 +89,7 @@ def _read(sentence: str, subject: str, convention: Convention) -> tuple[list[_Fo
     stated_numbers = list(numbers(sentence))
     measured = [_Found(n.start, n.end, n.attribute, n.value, n.unit) for n in stated_numbers]
     taken: list[Span] = [(f.start, f.end) for f in measured]
-    said = _placed(sentence, phrases(sentence, convention, taken=[*taken, *cues("side_names", sentence)]))
+    said = placed(sentence, phrases(sentence, convention, taken=[*taken, *cues("side_names", sentence)]))
     nouns = [p for p in said if p.kind == "finding"]
     counted = _counts(sentence, nouns, taken)
     stated = [_Found(p.start, p.end, p.name, p.value) for p in said if p.kind == "value"]
@@ -116,33 +117,6 @@ def _read(sentence: str, subject: str, convention: Convention) -> tuple[list[_Fo
     concrete = [n.name for n in nouns if not findings()[n.name].get("generic")]
     unplaced = words(sentence, covered)
     return sorted(kept, key=lambda f: (f.start, f.attribute)), unplaced, concrete[-1] if concrete else subject
-
-
-def _placed(sentence: str, said: list[Phrase]) -> list[Phrase]:
-    """The phrases, less those that only qualify a neighbour.
-
-    "Foci of calcification" are calcification; "dark" before a colour is its shade; "the lower pole" places a pole, which
-    is not known here; "the left upper part of the image" means the image's left.
-    """
-    kept = []
-    little = function_words()
-    for n, phrase in enumerate(said):
-        following = said[n + 1] if n + 1 < len(said) else None
-        gap = sentence[phrase.end : following.start if following else len(sentence)]
-        part_of = phrase.kind == "finding" and phrase.name in ("spot", "region") and re.fullmatch(r"\s+of\s+", gap)
-        if following and part_of and following.kind == "finding":
-            continue
-        next_to = following if following and not gap.strip() else None
-        if next_to and phrase.name == "intensity" and next_to.name == "colour":
-            continue
-        word = normalise(sentence[phrase.start : phrase.end])
-        beside = re.match(r"\s+([^\W\d_]+)", gap)
-        if word in language("placing") and beside and normalise(beside[1]) not in little:
-            continue
-        if next_to and (phrase.name, next_to.value) in (("side", "image upper"), ("side", "image lower")):
-            phrase = replace(phrase, name="site", value=f"image {phrase.value}")
-        kept.append(phrase)
-    return kept
 
 
 def _both_sides(sentence: str, said: list[Phrase]) -> list[_Found]:
