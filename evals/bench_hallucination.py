@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +63,8 @@ FRESH_ORGANS = (
 SEEN_PICTURES = ("cat", "astronaut", "coffee")
 """Natural pictures that were looked at while the rules were made."""
 HELD_OUT_PICTURES = ("hubble_deep_field", "horse", "brick", "grass", "gravel", "text", "page", "rocket")
-"""Never opened before this bench first ran on them."""
+"""Never opened before this bench first ran on them: then 22 of 32 questions about them were abstained from (no
+segmenter), all but the grey ones. That led to the rule that a lesion needs a modality, so they are held out no more."""
 Progress = Callable[[int, int], None]
 
 
@@ -224,7 +225,7 @@ async def abstentions(
     junk = list(_junk(folder))
     done, total = 0, len(junk) + len(labelled)
 
-    async def take(file: Path, questions: dict[str, Sequence[str]], modality: str | None) -> None:
+    async def take(file: Path, questions: Mapping[str, Sequence[str]], modality: str | None) -> None:
         nonlocal done
         resources = Resources(segmenter=segmenter)
         for kind, asked in questions.items():

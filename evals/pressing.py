@@ -135,7 +135,7 @@ def _chat(study: Path, lines: Sequence[str], liar: Liar, segmenter: str, folder:
 
 async def _ask(study: Path, question: str, resources: Resources) -> Answer:
     graph = make_graph(resources)
-    answer: Answer = (await graph.ainvoke({"study": str(study), "question": question}))["answer"]  # type: ignore[typeddict-item,arg-type,call-overload] # TypedDicts of langgraph
+    answer: Answer = (await graph.ainvoke({"study": str(study), "question": question}))["answer"]
     return answer
 
 
