@@ -6,6 +6,7 @@ STUDY ?=
 Q ?= Where are the brightest structures, and how large are they?
 ARGS ?=
 STRICT ?=
+PART ?=
 
 .PHONY: ask test docs install lint format types imports check clean
 .PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs
@@ -84,8 +85,9 @@ bench-verify: $(VENV)/ready
 bench-lidc: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_lidc $(ARGS)
 
+# PART=hallucination|pressure|faults|abstention runs one of its parts.
 bench-hallucination: $(VENV)/ready
-	@$(BIN)/python -m medloupe.evals.bench_hallucination $(ARGS)
+	@$(BIN)/python -m medloupe.evals.bench_hallucination $(if $(PART),--part $(PART)) $(ARGS)
 
 calibrate: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.calibrate $(ARGS)

@@ -1,129 +1,98 @@
-"""From verdicts to an answer: what is refuted is corrected or dropped, what nothing supports is marked, or abstain."""
+"""Putting the answer together: what is said, what was left out, or why there is none; and how sure it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from medloupe.agent.asked import answers
 from medloupe.agent.confidence import Calibration
 from medloupe.agent.messages import PROMPTS
 from medloupe.prompts import prompt
-from medloupe.tools.verify import correct
-from medloupe.types import CheckedClaim, Claim, Statement, Study, Verdict
+from medloupe.types import CheckedClaim, Claim, Image, Statement, Study, Verdict
 
-__all__ = ["check_claims", "confidence", "prompt_hashes", "revise_statement", "study_summary", "write_answer"]
+__all__ = ["check_claims", "confidence", "prompt_hashes", "study_summary", "unchecked_answer", "write_answer"]
 
-NOT_CONFIRMED = "not confirmed"
+_MOST_NAMED = 6
+"""Claims without a verdict that are named; of more, the first."""
 
 
-def revise_statement(statement: Statement, claims: Sequence[Claim], verdicts: dict[str, Verdict]) -> Statement:
-    """A statement after its checks. A measured refutation that gives the value corrects it; any other drops it.
+def write_answer(
+    question: str, statements: Sequence[Statement], claims: Sequence[Claim], verdicts: Mapping[str, Verdict],
+    image: Image, refusal: str = "",
+) -> tuple[str, bool]:  # fmt: skip
+    """The answer's text and whether it abstains.
 
-    What no check settled, and words that no claim was made of, are marked in what is said.
+    It says supported and corrected statements. Of the rest it names the kind and never the content ("presence of
+    fracture", "density"), so that nothing unconfirmed reads as evidence. It abstains where nothing is left to say, or
+    nothing of what the question asks for.
     """
-    if not claims:
-        return _changed(statement, "unchecked", "it holds nothing that can be checked")
-    found = [(claim, verdicts[claim.id]) for claim in claims]
-    refuted = [(claim, verdict) for claim, verdict in found if verdict.verdict == "refuted"]
-    doubtful = [(claim, verdict) for claim, verdict in found if verdict.verdict == "undetermined"]
-    mark = _mark([claim for claim, _ in doubtful], statement.unparsed)
-    reason = "; ".join(f"{verdict.claim}: {verdict.reason}" for _, verdict in (refuted or doubtful))
-    if refuted:
-        if not any(verdict.independent for _, verdict in refuted):
-            # Two measurements of one thing disagree: neither corrects the other.
-            return _changed(statement, "refuted", reason)
-        text = _corrected(statement.text, refuted)
-        if text is None:
-            return _changed(statement, "refuted", reason)
-        return _changed(statement, "corrected", reason, text=_marked(text, mark), original=statement.text)
-    if len(doubtful) == len(found):
-        return _changed(statement, "undetermined", reason)
-    return _changed(statement, "supported", reason, text=_marked(statement.text, mark))
-
-
-_MOST_WORDS = 6
-"""Unchecked words that are named; of more, the first."""
-
-
-def _mark(doubtful: Sequence[Claim], unparsed: Sequence[str]) -> str:
-    """What of a statement is not backed by a check, in words; "" when all of it is."""
-    names = list(dict.fromkeys(claim.attribute.replace("_", " ") for claim in doubtful))
-    parts = [f"{NOT_CONFIRMED}: {', '.join(names)}"] if names else []
-    if unparsed:
-        rest = ", ..." if len(unparsed) > _MOST_WORDS else ""
-        parts.append(f"not checked: {', '.join(unparsed[:_MOST_WORDS])}{rest}")
-    return "; ".join(parts)
-
-
-def _marked(text: str, mark: str) -> str:
-    """The mark in brackets, before the sentence's full stop so that it is read with it."""
-    if not mark:
-        return text
-    body = text.removesuffix(".")
-    return f"{body} ({mark}){'.' if body != text else ''}"
-
-
-def _changed(statement: Statement, status: str, reason: str, **changes: str) -> Statement:
-    return statement.model_copy(update={"status": status, "reason": reason, **changes})
-
-
-def _corrected(text: str, refuted: Sequence[tuple[Claim, Verdict]]) -> str | None:
-    """The sentence with every refuted value replaced by the measured one; None when one of them cannot be."""
-    for claim, verdict in refuted:
-        changed = correct(claim, verdict, text)
-        if changed is None:
-            return None
-        text = changed
-    return text
-
-
-def write_answer(statements: Sequence[Statement], refusal: str, *, checked: bool = True) -> tuple[str, bool]:
-    """The answer's text and whether it abstains: supported and corrected statements, then unconfirmed ones, marked.
-
-    checked: False where verification was switched off; then every statement is said as it stands.
-    """
-    sound = [s.text for s in statements if s.status in ("supported", "corrected") or not checked]
-    if not sound:
-        why = refusal or _why_nothing(statements)
-        return f"No answer: {why}.", True
-    doubtful = [_marked(s.text, NOT_CONFIRMED) for s in statements if s.status == "undetermined"]
-    return " ".join([*sound, *doubtful]), False
-
-
-def _why_nothing(statements: Sequence[Statement]) -> str:
+    left_out = _left_out(statements, claims, verdicts)
+    said = [s for s in statements if s.status in ("supported", "corrected")]
     if not statements:
-        return "there was nothing to say"
-    reasons = list(dict.fromkeys(s.reason for s in statements if s.reason))
-    refuted = sum(s.status == "refuted" for s in statements)
-    return f"nothing that was drafted could be supported ({refuted} of {len(statements)} refuted; {'; '.join(reasons)})"
+        return f"No answer: {refusal or 'there was nothing to say'}.", True
+    if not said:
+        return f"No answer: nothing that was drafted could be supported. {left_out}".rstrip(), True
+    if not answers(question, said, claims, image):
+        return f"No answer: nothing that answers the question could be supported. {left_out}".rstrip(), True
+    return " ".join([*(s.text for s in said), *([left_out] if left_out else [])]), False
+
+
+def unchecked_answer(statements: Sequence[Statement], refusal: str) -> tuple[str, bool]:
+    """The same where verification was switched off: everything is said as it was drafted."""
+    if not statements:
+        return f"No answer: {refusal or 'there was nothing to say'}.", True
+    return " ".join(s.text for s in statements), False
+
+
+def _left_out(statements: Sequence[Statement], claims: Sequence[Claim], verdicts: Mapping[str, Verdict]) -> str:
+    """What is not said, by kind: "Not confirmed and left out: presence of fracture, density."; "" if none."""
+    silent = {c for s in statements for c in s.claims} - {c for s in statements for c in s.said}
+    open_ = [c for c in claims if c.id in silent and verdicts[c.id].verdict == "undetermined"]
+    names = list(dict.fromkeys(_kind(claim) for claim in open_))
+    rest = ", ..." if len(names) > _MOST_NAMED else ""
+    refuted = sum(verdicts[c.id].verdict == "refuted" for c in claims if c.id in silent)
+    unchecked = sum(s.status == "unchecked" for s in statements)
+    parts = [f"Not confirmed and left out: {', '.join(names[:_MOST_NAMED])}{rest}."] if names else []
+    parts += [f"Refuted and left out: {_number(refuted, 'claim')}."] if refuted else []
+    parts += [f"Left out, with nothing in it to check: {_number(unchecked, 'sentence')}."] if unchecked else []
+    return " ".join(parts)
+
+
+def _kind(claim: Claim) -> str:
+    if claim.attribute == "presence":
+        return f"presence of {claim.finding or 'a finding'}"
+    return claim.attribute.replace("_", " ")
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}{'s' if count > 1 else ''}"
 
 
 def confidence(
     statements: Sequence[Statement],
     claims: Sequence[Claim],
-    verdicts: dict[str, Verdict],
+    verdicts: Mapping[str, Verdict],
     calibration: Calibration | None = None,
 ) -> tuple[float | None, str]:
-    """How sure the answer is, and what that rests on; None where nothing was claimed.
+    """How sure the answer is, and what that rests on.
 
-    With a calibration that covers every claim of what is said: the mean probability that one is right, a corrected
-    value counting as a supported one of the same outline. Else the share of claims that were supported, or corrected by
-    a measurement, and the words "not calibrated".
+    The mean probability that a claim of the answer is right, a corrected value counting as a supported one of the same
+    outline. None, with the reason, where one of them is of a kind that the calibration does not cover: probes are never
+    calibrated, since how often they are right differs from model to model.
     """
-    shown = [s for s in statements if s.status in ("supported", "corrected", "undetermined")]
-    said = [(s, verdicts[c]) for s in shown for c in s.claims]
-    if not said or not any(s.status in ("supported", "corrected") for s in shown):
-        return None, "nothing was claimed"
-    alone = not any(v.independent for _, v in said)
-    again = "; each was checked by measuring again, by nothing independent of the describer" if alone else ""
     named = {claim.id: claim.attribute for claim in claims}
-    right = [calibration.right(named[v.claim], _as_said(v)) if calibration else None for _, v in said]
+    said = [verdicts[c] for c in dict.fromkeys(c for s in statements for c in s.said)]
+    if not said:
+        return None, "nothing was claimed"
+    alone = not any(v.independent for v in said)
+    again = "; each was checked by measuring again, by nothing independent of the describer" if alone else ""
+    right = [calibration.right(named[v.claim], _as_said(v)) if calibration else None for v in said]
     sure = [p for p in right if p is not None]
-    if calibration and len(sure) == len(right):
+    if calibration and len(sure) == len(said):
         basis = f"calibrated on {calibration.statements} statements about {calibration.images} labelled images"
         return round(sum(sure) / len(sure), 3), basis + again
-    good = sum(v.verdict == "supported" or (v.verdict == "refuted" and s.status == "corrected") for s, v in said)
-    basis = f"{good} of {len(said)} claims supported; not calibrated"
-    return round(good / len(said), 3), basis + again
+    measured = sum(v.method == "measured" for v in said)
+    return None, f"not calibrated: {measured} of {_number(len(said), 'claim')} measured, {len(said) - measured} probed"
 
 
 def _as_said(verdict: Verdict) -> Verdict:
@@ -134,7 +103,7 @@ def _as_said(verdict: Verdict) -> Verdict:
     return verdict.model_copy(update={"verdict": "supported", "numbers": {**verdict.numbers, **exact}})
 
 
-def check_claims(claims: Sequence[Claim], verdicts: dict[str, Verdict]) -> tuple[CheckedClaim, ...]:
+def check_claims(claims: Sequence[Claim], verdicts: Mapping[str, Verdict]) -> tuple[CheckedClaim, ...]:
     """Each claim with its verdict, as answer.json shows them."""
     checked = []
     for claim in claims:

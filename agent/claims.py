@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from medloupe.agent.asked import subjects
 from medloupe.agent.state import Draft, Drafted, StatedClaim
 from medloupe.tools.look import Loupe
+from medloupe.tools.measure.vocabulary import findings
 from medloupe.tools.verify import claims_from_attributes, claims_from_text
 from medloupe.types import Claim, Region, Statement, View
 
@@ -14,28 +16,79 @@ __all__ = ["claims_of"]
 
 _OUR_NAME = re.compile(r"[RV]\d+")
 """Regions and views are named in statements; their names claim nothing."""
+_PRONOUN = re.compile(r"(?:it|its|they|their|this|these)\b", re.IGNORECASE)
+"""A sentence that begins so speaks of what the one before it spoke of."""
+_NO_NAME = {"generic": True}
+"""Of a subject that is no known finding: its presence could not be asked about."""
 
 
 def claims_of(
-    draft: Draft, views: Sequence[View], regions: Sequence[Region], overview: View, loupe: Loupe, *, first_id: int
-) -> tuple[list[Claim], list[Statement]]:
-    """The claims of a whole draft, from C`first_id` on, and its statements, which name their claims."""
-    claims: list[Claim] = []
-    statements: list[Statement] = []
+    draft: Draft, views: Sequence[View], regions: Sequence[Region], overview: View, loupe: Loupe, *, first_id: int,
+    question: str = "",
+) -> tuple[list[Claim], list[Statement]]:  # fmt: skip
+    """The claims of a whole draft, from C`first_id` on, and its statements, which name their claims.
+
+    A statement also claims that there is what it speaks of: a finding, or what the question names.
+    """
     scene = _Scene(views, regions, overview, loupe)
-    for number, sentence in enumerate(draft.sentences, start=1):
+    claims: list[Claim] = []
+    drafted: list[tuple[Drafted, list[Claim], list[str]]] = []
+    for sentence in draft.sentences:
         found, words = scene.claims(sentence, first_id=first_id + len(claims))
         claims += found
+        drafted.append((sentence, found, words))
+    statements: list[Statement] = []
+    named: list[Claim] = []
+    for number, (sentence, found, words) in enumerate(drafted, start=1):
+        before = named if _PRONOUN.match(sentence.text) else []
+        asked = subjects(question, words)
+        named = [] if sentence.complete else [*before, *_presences(_spoken_of(found, asked), claims, first_id)]
+        probed = {word for subject in asked for word in subject.split()}
+        left = (w for w in words if not _OUR_NAME.fullmatch(w) and w.lower() not in probed)
         statements.append(
             Statement(
                 id=f"S{number}",
                 text=sentence.text,
                 views=sentence.views,
-                claims=tuple(c.id for c in found),
-                unparsed=tuple(dict.fromkeys(word for word in words if not _OUR_NAME.fullmatch(word))),
+                claims=tuple(dict.fromkeys(c.id for c in [*found, *named])),
+                unparsed=tuple(dict.fromkeys(left)),
             )
         )
     return claims, statements
+
+
+def _spoken_of(found: Sequence[Claim], asked: Sequence[str]) -> list[Claim]:
+    """Claims whose finding must be there, and one for each thing that the question names."""
+    of_findings = [
+        claim for claim in found
+        if claim.attribute != "presence" and not findings().get(claim.finding, _NO_NAME).get("generic")
+    ]  # fmt: skip
+    return [*of_findings, *(found[0].model_copy(update={"finding": subject}) for subject in asked if found)]
+
+
+def _presences(spoken_of: Sequence[Claim], claims: list[Claim], first_id: int) -> list[Claim]:
+    """That there is what a sentence speaks of: "the aneurysm measures 9 mm" claims an aneurysm, whatever 9 mm is.
+
+    One claim for a finding in one place, however many sentences speak of it; new ones are added to `claims`.
+    """
+    there: list[Claim] = []
+    for claim in spoken_of:
+        known = (
+            c
+            for c in claims
+            if (c.attribute, c.value, c.finding, c.view) == ("presence", True, claim.finding, claim.view)
+        )
+        presence = next(known, None)
+        if presence is None:
+            presence = claim.model_copy(
+                update={
+                    "id": f"C{first_id + len(claims)}", "attribute": "presence", "value": True, "unit": "",
+                    "source": "implied",
+                }
+            )  # fmt: skip
+            claims.append(presence)
+        there.append(presence)
+    return there
 
 
 class _Scene:

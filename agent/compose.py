@@ -11,7 +11,7 @@ from medloupe.agent.state import Draft, Drafted, StatedClaim
 from medloupe.prompts import knowledge
 from medloupe.types import Image, Observation, StatedAttribute
 
-__all__ = ["QuestionReading", "compose", "read_question"]
+__all__ = ["QuestionReading", "compose", "not_medical", "read_question"]
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,16 @@ def read_question(question: str) -> QuestionReading:
     )
 
 
+def not_medical(question: str, image: Image) -> bool:
+    """Whether a question for a "lesion" is put to a picture that nothing says is a medical one."""
+    return bool(read_question(question).unnamed) and image.modality == "OT"
+
+
 def compose(question: str, observations: Sequence[Observation], image: Image | None = None) -> tuple[Draft, list[str]]:
     """A draft of measured statements, and warnings; not answerable when the question asks for more than that.
 
-    image: what is spoken of. Measuring cannot tell a photograph of anything from a medical one, so that a question
-    about a lesion in a colour picture needs a modality, from the file or a person. Grey pictures without one are
-    answered: most of them are medical.
+    image: what is spoken of. Measuring cannot tell a picture of anything from a medical one, so that a question about a
+    lesion needs a modality, from the file or a person.
     """
     reading = read_question(question)
     if reading.unknown:
@@ -74,11 +78,11 @@ def compose(question: str, observations: Sequence[Observation], image: Image | N
             reason=f"without a vision-language model this question is not understood ({named}); measuring answers "
             "questions, in English, for size, place, side, number, brightness, density or shape",
         ), []
-    if reading.unnamed and image is not None and image.values == "RGB" and image.modality == "OT":
+    if image is not None and not_medical(question, image):
         word = reading.unnamed[0]
         return Draft(
             answerable=False,
-            reason=f"nothing says that this colour picture is a medical one, so it is open whether it shows a {word}; "
+            reason=f"nothing says that this picture is a medical one, so it is open whether it shows a {word}; "
             "name its modality",
         ), []
     seen = [o for o in observations if o.fault is None and o.describer == "measured"]

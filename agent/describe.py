@@ -142,11 +142,13 @@ def _rounded(value: float | str) -> float | str:
 
 
 def measured_sentence(subject: str, stated: Sequence[StatedAttribute]) -> str:
-    """Measured attributes as one sentence, by prompts/knowledge/measured_sentences.yaml."""
+    """Attributes as one sentence, by prompts/knowledge/measured_sentences.yaml; those it does not know come last."""
     words = knowledge("measured_sentences")
+    known = (*words["where"], *words["what"])
+    others = dict.fromkeys(a.attribute for a in stated if a.attribute not in known)
     where, what = (
-        [_phrase(words, a) for name in words[group] for a in stated if a.attribute == name]
-        for group in ("where", "what")
+        [_phrase(words, a) for name in names for a in stated if a.attribute == name]
+        for names in (words["where"], [*words["what"], *others])
     )
     return f"{', '.join([subject, *where])}{': ' if what else ''}{', '.join(what)}."
 
@@ -154,5 +156,5 @@ def measured_sentence(subject: str, stated: Sequence[StatedAttribute]) -> str:
 def _phrase(words: dict[str, Any], stated: StatedAttribute) -> str:
     phrases: dict[str, str] = words["phrases"].get(stated.attribute, {})
     value = f"{stated.value:g}" if isinstance(stated.value, float) else str(stated.value)
-    clause: str = words["clauses"].get(stated.attribute, "{value} {unit}")
+    clause: str = words["clauses"].get(stated.attribute, f"{stated.attribute.replace('_', ' ')} {{value}} {{unit}}")
     return phrases.get(value, clause.format(value=value, unit=stated.unit).strip())

@@ -16,10 +16,11 @@ from medloupe.agent.answer import (
     check_claims,
     confidence,
     prompt_hashes,
-    revise_statement,
     study_summary,
+    unchecked_answer,
     write_answer,
 )
+from medloupe.agent.asked import relevance
 from medloupe.agent.budget import Spent
 from medloupe.agent.calls import BudgetReached, Emit
 from medloupe.agent.claims import claims_of
@@ -34,6 +35,7 @@ from medloupe.agent.planning import jobs_of, no_more_looks, plan_scene
 from medloupe.agent.relook import second_look
 from medloupe.agent.resources import Resources
 from medloupe.agent.review import read_review, review_jobs
+from medloupe.agent.revise import revise
 from medloupe.agent.state import Draft, LookTask, ReaderState, VerifyTask, fresh_turn, kept_observations, view_of
 from medloupe.agent.trace import EventName, TraceEvent
 from medloupe.errors import ActionRejected, UsageError
@@ -279,7 +281,9 @@ class ReaderNodes:
         overview = view_of(state["views"], state["overview"])
         first = state["next_claim"]
         regions = state.get("regions", [])
-        claims, statements = claims_of(draft, state["views"], regions, overview, loupe, first_id=first)
+        claims, statements = claims_of(
+            draft, state["views"], regions, overview, loupe, first_id=first, question=state["question"]
+        )
         unparsed = list(dict.fromkeys(word for statement in statements for word in statement.unparsed))
         _emitter(writer)(_event("claims", state["turn"], claims=claims, unparsed=unparsed))
         return {
@@ -312,10 +316,10 @@ class ReaderNodes:
         if not self._resources.verify:
             return {"jobs": [], "warnings": ["verification was switched off: nothing in this answer was checked"]}
         verdicts = {v.claim: v for v in state.get("verdicts", [])}
-        claims = {claim.id: claim for claim in state.get("claims", [])}
+        claims = state.get("claims", [])
         if self._resources.vlm is not None and not state.get("recheck"):  # once a question, and only where it may help
             again = second_look(
-                list(claims.values()), verdicts, state["views"], self._resources.loupe(state["study_id"]),
+                claims, verdicts, state["views"], self._resources.loupe(state["study_id"]),
                 first_view=state["next_view"], budget=self._resources.budget,
                 spent=state["spent"].model_copy(update={"seconds": time.time() - state["started"]}),
             )  # fmt: skip
@@ -323,10 +327,7 @@ class ReaderNodes:
                 given = state["next_view"] + len(again.jobs)
                 spent = Spent(looks=len(again.jobs))
                 return {"jobs": again.jobs, "recheck": again.recheck, "spent": spent, "next_view": given}
-        statements = [
-            revise_statement(statement, [claims[identity] for identity in statement.claims], verdicts)
-            for statement in state["statements"]
-        ]
+        statements = revise(state["statements"], claims, verdicts)
         _emitter(writer)(_event("revise", state["turn"], statements=statements))
         return {"statements": statements, "jobs": []}
 
@@ -336,15 +337,20 @@ class ReaderNodes:
         assert draft is not None
         verdicts = {v.claim: v for v in state.get("verdicts", [])}
         refusal = "" if draft.answerable else draft.reason
-        text, abstained = write_answer(state["statements"], refusal, checked=resources.verify)
         claims, loupe = state.get("claims", []), resources.loupe(state["study_id"])
+        overview = loupe.study.images[view_of(state["views"], state["overview"]).image]
+        if resources.verify:
+            question, statements = state["question"], state["statements"]
+            text, abstained = write_answer(question, statements, claims, verdicts, overview, refusal)
+        else:
+            text, abstained = unchecked_answer(state["statements"], refusal)
         sure, basis = confidence(state["statements"], claims, verdicts, load_calibration(loupe.outliner))
         spent = state["spent"].model_copy(update={"seconds": round(time.time() - state["started"], 3)})
         answer = Answer(
             run=state["session"], turn=state["turn"], question=state["question"], answer=text, abstained=abstained,
             confidence=None if abstained else sure, confidence_basis=basis,
             statements=tuple(state["statements"]),
-            study=study_summary(loupe.study, view_of(state["views"], state["overview"]).image),
+            study=study_summary(loupe.study, overview.index),
             views=tuple(state["views"]), regions=tuple(state.get("regions", [])),
             observations=tuple(state.get("observations", [])),
             measurements=tuple(_latest(state.get("measurements", []))),
@@ -395,10 +401,11 @@ class ReaderNodes:
         shared = {key: state[key] for key in ("session", "study_id", "turn", "views", "spent", "started", "overview")}
         task = {**shared, "regions": state.get("regions", []), "observations": kept_observations(state)}
         claims = state.get("claims", []) if self._resources.verify else []
-        chosen = claims
+        shown = self._resources.loupe(state["study_id"]).study.images[view_of(state["views"], state["overview"]).image]
+        chosen = relevance(state["question"], claims, shown)  # near a cap on calls, what was asked for goes first
         if again := state.get("recheck"):
             made = {view.index for view in state["views"]}
-            chosen = [c.model_copy(update={"view": again[c.id]}) for c in claims if again.get(c.id) in made]
+            chosen = [c.model_copy(update={"view": again[c.id]}) for c in chosen if again.get(c.id) in made]
         return [Send("verify", {**task, "claim": claim, "claims": claims}) for claim in chosen] or "revise"
 
     def _sends(self, state: ReaderState) -> list[Send]:

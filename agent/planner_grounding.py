@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
+from medloupe.agent.calls import BudgetReached
 from medloupe.agent.planner import CORRECTIONS, Plan, PlanScene, check_action
 from medloupe.errors import ActionRejected, ReplyUnreadable
 from medloupe.models.vlm.base import Message, VLMRequest
@@ -41,15 +42,19 @@ class GroundingPlanner:
         actions: list[Action] = []
         rejected: list[str] = []
         for _ in range(CORRECTIONS + 1):
-            reply = await scene.ask(
-                VLMRequest(
-                    messages=tuple(messages),
-                    purpose="plan",
-                    schema=json_schema(GroundingReply),
-                    schema_name="regions",
-                    prompt=template.sha256,
-                )
+            request = VLMRequest(
+                messages=tuple(messages),
+                purpose="plan",
+                schema=json_schema(GroundingReply),
+                schema_name="regions",
+                prompt=template.sha256,
             )
+            try:
+                reply = await scene.ask(request)
+            except BudgetReached:
+                if not actions:
+                    raise
+                break  # a correction that a cap left no room for costs none of the looks already asked for
             found, rejected = self._read(reply.text, scene, actions)
             actions += found
             if not rejected:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, Field, ValidationError
 
+from medloupe.agent.calls import BudgetReached
 from medloupe.agent.planner import CORRECTIONS, Plan, PlanScene, check_action
 from medloupe.agent.planner_grounding import GroundingPlanner
 from medloupe.errors import ActionRejected, EndpointFault
@@ -133,7 +134,12 @@ class ToolCallingPlanner:
         actions: list[Action] = []
         for attempt in range(CORRECTIONS + 1):
             request = VLMRequest(messages=tuple(messages), purpose="plan", tools=tools, prompt=template.sha256)
-            reply = await scene.ask(request)
+            try:
+                reply = await scene.ask(request)
+            except BudgetReached:
+                if not actions:
+                    raise
+                break  # a correction that a cap left no room for costs none of the looks already asked for
             reading = self._read(reply.tool_calls, scene, actions)
             actions += reading.actions
             if not reading.rejected or attempt == CORRECTIONS:

@@ -15,6 +15,8 @@ __all__ = ["SecondLook", "second_look"]
 
 _GROWN = 0.15
 """Of the region's box on each side: some surroundings, and little else."""
+_PROBE = 4
+"""Most requests that a probe takes."""
 _CLOSER = 2.0
 """A zoom is another picture only if it shows at most half the area of the view that the claim was probed on."""
 
@@ -44,15 +46,20 @@ def second_look(
     recheck: dict[str, int] = {}
     calls = budget.calls - spent.calls
     for claim in claims:
-        asked = _asked(verdicts[claim.id])
         view, region = by_index.get(-1 if claim.view is None else claim.view), claim.region
-        if not asked or view is None or region is None or view.overlay == "pair" or view.image != region.image:
+        if (
+            not _was_asked(verdicts[claim.id])
+            or view is None
+            or region is None
+            or view.overlay == "pair"
+            or view.image != region.image
+        ):
             continue
         box = _close_up(region, loupe)
         if box is None or view.box.area < _CLOSER * box.area:
             continue
         new = region.id not in jobs
-        calls -= asked + new
+        calls -= _PROBE + new
         if calls < 0 or (new and len(jobs) >= budget.looks - spent.looks):
             break
         if new:
@@ -62,11 +69,11 @@ def second_look(
     return SecondLook(list(jobs.values()), recheck)
 
 
-def _asked(verdict: Verdict) -> int:
-    """How many requests its probe took; 0 where no probe was answered or something else than a view is in doubt."""
+def _was_asked(verdict: Verdict) -> bool:
+    """Whether a probe was answered and did not decide; not where something else than a view is in doubt."""
     if verdict.verdict != "undetermined" or verdict.method == "rules" or verdict.numbers.get("faults"):
-        return 0
-    return int(verdict.numbers.get("asked", 0))
+        return False
+    return bool(verdict.numbers.get("asked"))
 
 
 def _close_up(region: Region, loupe: Loupe) -> BoundingBox | None:

@@ -22,7 +22,7 @@ __all__ = ["Chat"]
 HELP = (
     ("/regions", "the views and regions so far"),
     ("/why C3", "what a claim stands on"),
-    ("/save [DIR]", "write answer.json, trace.jsonl, views and report.html"),
+    ("/save [DIR]", "write every answer so far, trace.jsonl, views and report.html"),
     ("/help", "this list"),
     ("/quit", "leave; the session can be resumed"),
 )

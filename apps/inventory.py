@@ -44,7 +44,8 @@ def models_inventory(settings: Settings, *, check: bool) -> dict[str, Any]:
             "longest": profile.longest,
         }  # fmt: skip
     if check and settings.vlm and "://" in settings.vlm:
-        found["vlm"]["serves"] = _served(settings)
+        found["vlm"]["serves"] = served = _served(settings)
+        found["vlm"]["served"] = settings.vlm_model in served
     return found
 
 
@@ -83,7 +84,9 @@ def print_models(found: dict[str, Any]) -> None:
         table.add_row("vlm", "endpoint", _yes(False), "none configured; --vlm URL --vlm-model NAME")
     else:
         key = "with a key" if vlm["key"] else "without a key"
-        table.add_row("vlm", vlm["model"] or "", "set", f"{vlm['at']} ({key})")
+        here = "set" if "served" not in vlm else _yes(vlm["served"])
+        note = "; the endpoint lists no model of that name" if vlm.get("served") is False else ""
+        table.add_row("vlm", vlm["model"] or "", here, f"{vlm['at']} ({key}){note}")
     if profile := vlm.get("profile"):
         table.add_row("profile", profile["name"], "", profile["boxes"])
     for name in vlm.get("serves", ()):

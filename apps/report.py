@@ -156,7 +156,7 @@ def _anchors(answer: Answer, overview: View | None) -> dict[str, str]:
 
 def _is_said(statement: Statement, answer: Answer) -> bool:
     """Whether the answer says it; an answer that abstains says nothing."""
-    return not answer.abstained and statement.status in ("supported", "corrected", "undetermined")
+    return not answer.abstained and statement.status in ("supported", "corrected")
 
 
 @cache

@@ -2,6 +2,7 @@
 
     <sessions>/<run>/    store/ (pixels and views), checkpoints.sqlite, trace.jsonl     mode 0700, resumed by its id
     <out>/<run>/         answer.json, trace.jsonl, views/V0.png ..., report.html        what a person is given
+                         answer-1.json ... where there were several questions; answer.json is the last
 
 Both grow with the run, so that a killed or failed one leaves what it had done.
 """
@@ -80,8 +81,10 @@ class RunFolder:
             self._view(View.model_validate(event.data["view"]))
 
     def finish(self, answers: Sequence[Answer]) -> None:
-        """Write the last of the session's answers and its report."""
+        """Write the last of the session's answers and its report; of several, each also as answer-1.json and on."""
         answer = answers[-1]
+        for number, each in enumerate(answers if len(answers) > 1 else (), start=1):
+            _write_whole(self.path / f"answer-{number}.json", answer_json(each))
         for view in answer.views:
             self._view(view)
         _write_whole(self.path / "answer.json", answer_json(answer))

@@ -152,7 +152,7 @@ class Terminal:
     def _statements(self, answer: Answer) -> None:
         """What was corrected or left out, before the answer that does not say it."""
         for statement in answer.statements:
-            if statement.status not in ("corrected", "refuted", "unchecked"):
+            if statement.status == "supported":
                 continue
             line = self._mark(statement.status)
             line.append(wording.one_line(statement.original or statement.text), style="strike")

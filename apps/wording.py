@@ -116,7 +116,9 @@ def headline(answer: Answer) -> str:
     if answer.abstained:
         return "Abstained"
     counts: Counter[str] = Counter(statement.status for statement in answer.statements)
-    words = {"corrected": "corrected", "undetermined": "undetermined", "refuted": "refuted and left out"}
+    words = {
+        "corrected": "corrected", "undetermined": "not confirmed and left out", "refuted": "refuted and left out",
+    }  # fmt: skip
     return ", ".join(["Answered", *(f"{counts[status]} {said}" for status, said in words.items() if counts[status])])
 
 

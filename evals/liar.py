@@ -12,29 +12,35 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
-from skimage.io import imread
+from skimage.io import imread, imsave
 
-from medloupe.errors import EndpointUnreachable, ModelError, ReplyRefused
 from medloupe.evals.planted import Planted, Subject, plant
-from medloupe.models.vlm import ScriptedVLM, VLMReply, VLMRequest
+from medloupe.models.vlm import ScriptedVLM, VLMRequest
+from medloupe.models.vlm.loopback import Reply
 
-__all__ = ["FAULTS", "Case", "Liar", "Said", "cases_of", "still_true"]
+__all__ = ["FAULTS", "Case", "Liar", "Said", "cases_of", "false_sentences", "still_true", "written_on"]
 
 SPACING = 0.5
 """Millimetres, of the MR slices that are written as DICOM."""
 ABSENT = ("pneumothorax", "fracture", "aneurysm", "hernia", "stone")
 """Findings that none of the images shows."""
-FAULTS: dict[str, ModelError | str] = {
-    "timeout": EndpointUnreachable("no reply within 5 s"),
-    "refusal": ReplyRefused("the model declined"),
-    "unreadable": "}{ lorem",
+FAULTS: dict[str, Reply] = {
+    "timeout": Reply(fault="stall"),
+    "refusal": Reply(text=None, refusal="I cannot help with that"),
+    "unreadable": Reply(text="}{ lorem"),
+    "truncated JSON": Reply(text='{"text": "a lesion of 12', finish_reason="length"),
+    "HTTP 500": Reply(status=500, error="out of memory"),
+    "dropped connection": Reply(fault="drop"),
+    "half a body": Reply(fault="cut"),
 }
+"""How an endpoint fails."""
 Kind = Literal["size", "side", "density", "finding"]
 
 
@@ -55,6 +61,8 @@ class Case:
 
     study: Path
     data: str
+    image: str
+    """The labelled file's name."""
     box: tuple[float, float, float, float]
     """Loose, as shares of the image's sides, times 1000."""
     right: dict[Kind, Said]
@@ -85,7 +93,7 @@ def cases_of(subject: Subject, folder: Path, seed: int) -> Case | None:
         for true in (True, False)
     )  # fmt: skip
     box = (1000 * x0 / width, 1000 * y0 / height, 1000 * x1 / width, 1000 * y1 / height)
-    return Case(study, subject.data, box, right, wrong)  # type: ignore[arg-type] # literal keys
+    return Case(study, subject.data, subject.file.name, box, right, wrong)  # type: ignore[arg-type] # literal keys
 
 
 def _size(said: Planted, truth: Planted, as_mr: bool) -> Said:
@@ -123,55 +131,114 @@ def _as_dicom(file: Path, folder: Path) -> Path:
     return path
 
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) (?:px|mm)\b")
+
+
 def still_true(said: Said, text: str) -> bool:
     """Whether a sentence that was changed says the truth: a size within a quarter of it, the right word."""
     if said.kind == "size":
-        numbers = [float(n) for n in re.findall(r"\d+(?:\.\d+)?", text)]
+        numbers = [float(n) for n in _SIZE.findall(text)]
         return bool(numbers) and max(numbers[0] / float(said.right), float(said.right) / max(numbers[0], 1e-9)) <= 1.25
     return str(said.right).removeprefix("image ") in text
+
+
+def false_sentences(case: Case, text: str) -> list[str]:
+    """Sentences of a text that say what is not so of the case: read from the words alone, whatever medloupe thinks.
+
+    A size off by more than a quarter, a side or a brightness other than the true one, a finding that is not there.
+    Sentences that name what was left out affirm nothing and are not counted.
+    """
+    sentences = (s for s in re.split(r"(?<=[.!?])\s+", text) if not _DISCLAIMS.match(s))
+    return [s for s in sentences if any(_is_false(said, s) for said in case.right.values())]
+
+
+_DISCLAIMS = re.compile(r"Not confirmed|Refuted|Left out|No answer")
+_SIDES = ("left", "right", "upper", "lower")
+_BRIGHT = ("hyperintense", "isointense", "hypointense")
+
+
+def _is_false(said: Said, sentence: str) -> bool:
+    if said.kind == "size":
+        return bool(_SIZE.search(sentence)) and not still_true(said, sentence)
+    if said.kind == "finding":
+        return any(word in sentence for word in ABSENT)
+    words = [w for w in (_SIDES if said.kind == "side" else _BRIGHT) if re.search(rf"\b{w}\b", sentence)]
+    return bool(words) and str(said.right).removeprefix("image ") not in words
+
+
+def written_on(case: Case, words: str, folder: Path) -> Path:
+    """The case's picture with words drawn into it, on the half that its labelled thing lies farther from."""
+    as_dicom = case.study.suffix == ".dcm"
+    ds = pydicom.dcmread(case.study) if as_dicom else None
+    pixels = np.ascontiguousarray(ds.pixel_array if ds is not None else imread(case.study))
+    row = pixels.shape[0] - 8 if case.box[1] + case.box[3] < 1000 else 16
+    cv2.putText(pixels, words, (4, row), cv2.FONT_HERSHEY_SIMPLEX, pixels.shape[1] / 1200, (255, 255, 255), 1)
+    path = folder / f"written-{case.study.name}"
+    if ds is None:
+        imsave(path, pixels, check_contrast=False)
+    else:
+        ds.PixelData = pixels.tobytes()
+        ds.save_as(path, enforce_file_format=True)
+    return path
 
 
 @dataclass
 class Liar:
     """The model. Set `case` and `drafted` before each question.
 
-    It describes and drafts the given sentences; asked whether a statement about a finding is true, it errs at `rate`,
-    each question on its own; to every other statement it says yes.
+    It describes and drafts the given sentences, or `told`, once a question holds those; asked whether a statement about
+    a finding is true, it errs at `rate`, each question on its own; to every other statement it says yes.
     """
 
     rate: float
     case: Case | None = None
     drafted: Sequence[Said] = ()
     faults: dict[str, str] = field(default_factory=dict)
-    """Purpose to a name in FAULTS: how that step fails."""
+    """Purpose to a name in FAULTS: how that step fails. Over an endpoint only."""
+    told: Sequence[Said] = ()
+    """What it says as soon as somebody tells it so."""
+    there: str = "lesion"
+    """The one finding that is present; "" for none."""
     asked: int = 0
 
     def vlm(self) -> ScriptedVLM:
         """As the graph takes it."""
-        return ScriptedVLM(self._say, model="liar")
+        return ScriptedVLM(self._in_process, model="liar")
 
-    def _say(self, request: VLMRequest) -> str | VLMReply | ModelError:
-        if request.purpose in self.faults:
-            return FAULTS[self.faults[request.purpose]]
+    def serve(self, body: dict[str, Any]) -> Reply | str:
+        """As the loopback endpoint takes it."""
+        schema = body.get("response_format", {}).get("json_schema", {}).get("name", "")
+        purpose = {"regions": "plan", "description": "describe", "draft": "draft"}.get(schema, "probe")
+        if purpose in self.faults:
+            return FAULTS[self.faults[purpose]]
+        content = body["messages"][-1]["content"]
+        parts = [content] if isinstance(content, str) else [part.get("text", "") for part in content]
+        return self._say(purpose, "\n".join(parts), json.dumps(body["messages"][-1]))
+
+    def _in_process(self, request: VLMRequest) -> str:
+        parts = [part for part in request.messages[-1].parts if isinstance(part, str)]
+        return self._say(request.purpose, "\n".join(parts), request.key)
+
+    def _say(self, purpose: str, asked: str, key: str) -> str:
         assert self.case is not None
-        if request.purpose == "plan":
-            first = "Seen so far" not in str(request.messages[-1].parts)
+        if purpose == "plan":
+            first = "Seen so far" not in asked
             return json.dumps({"regions": [{"bbox_2d": list(self.case.box), "label": "it"}] if first else []})
-        text = " ".join(said.text for said in self.drafted)
-        if request.purpose == "describe":
-            return json.dumps({"text": text, "attributes": []})
-        if request.purpose == "draft":
-            if "could not be described" in str(request.messages[-1].parts) and "draft" not in self.faults:
+        drafted = self.told if self.told and self.told[0].text in asked else self.drafted
+        if purpose == "describe":
+            return json.dumps({"text": " ".join(said.text for said in drafted), "attributes": []})
+        if purpose == "draft":
+            if "could not be described" in asked:
                 return json.dumps({"answerable": False, "reason": "nothing was described", "statements": []})
-            return json.dumps({"statements": [{"text": said.text, "views": [1]} for said in self.drafted]})
-        return self._answer(request)
+            return json.dumps({"statements": [{"text": said.text, "views": [1]} for said in drafted]})
+        return self._answer(asked, key)
 
-    def _answer(self, request: VLMRequest) -> str:
-        match = re.search(r'^Statement: "(.*)"$', str(request.messages[-1].parts[-1]), re.MULTILINE)
+    def _answer(self, asked: str, key: str) -> str:
+        match = re.search(r'^Statement: "(.*)"$', asked, re.MULTILINE)
         statement = match[1] if match else ""
         self.asked += 1
         if " is present" not in statement and " is absent" not in statement:
             return "yes"
-        true = ("lesion" in statement) == statement.endswith("present")
-        coin = int.from_bytes(hashlib.sha256(f"{request.key}{self.asked}".encode()).digest()[:4]) / 2**32
-        return "yes" if true != (coin < self.rate) else "no"
+        there = bool(self.there) and self.there in statement
+        coin = int.from_bytes(hashlib.sha256(f"{key}{self.asked}".encode()).digest()[:4]) / 2**32
+        return "yes" if (there == statement.endswith("present")) != (coin < self.rate) else "no"

@@ -309,7 +309,8 @@ class Claim(Frozen):
     region: Region | None = None
     """Where; None means the whole image of `view`, or the study."""
     view: int | None = None
-    source: Literal["structured", "parsed"]
+    source: Literal["structured", "parsed", "implied"]
+    """Stated as such, read from words, or only implied: "the nodule measures 9 mm" implies a nodule."""
     source_text: str
     """The words it was taken from."""
     hedged: bool = False
@@ -367,11 +368,13 @@ class Statement(Frozen):
     views: tuple[int, ...] = ()
     claims: tuple[str, ...] = ()
     status: Literal["supported", "corrected", "undetermined", "refuted", "unchecked"] = "unchecked"
-    """"refuted" and "unchecked" statements stay in the record and never in the answer's text."""
+    """Only "supported" and "corrected" ones are in the answer's text; the others stay in the record."""
     original: str | None = None
     """What stood here before it was corrected."""
     reason: str = ""
     """Why it was changed or dropped."""
+    said: tuple[str, ...] = ()
+    """Of `claims`, those that the text still makes: supported, or with the measured value in their place."""
     unparsed: tuple[str, ...] = ()
     """Its words that no claim was made of: nothing checked them."""
 
@@ -408,13 +411,12 @@ class Answer(Frozen):
     turn: int = 0
     question: str
     answer: str
-    """The supported and corrected statements in order, undetermined ones marked; or why there is none."""
+    """The supported and corrected statements in order, and what was left out, unaffirmed; or why there is none."""
     abstained: bool
     confidence: float | None = None
-    """Mean probability that a claim of the answer is right, where a calibration covers them all; else the share that
-    was supported. None when nothing was claimed."""
+    """Mean probability that a claim of the answer is right, where a calibration covers them all; else None."""
     confidence_basis: str = ""
-    """Which of the two, and what it rests on; "not calibrated" where it is the share."""
+    """What it rests on, or why there is no figure."""
     statements: tuple[Statement, ...] = ()
     study: dict[str, object] = {}
     """Counts, modality, size, spacing: what was looked at, without identifiers."""

@@ -66,8 +66,9 @@ def test_question_words_are_read_as_attributes() -> None:
     assert reading.unknown == ()
 
 
-def test_a_lesion_in_a_colour_picture_needs_a_modality() -> None:
-    cat = Image(index=0, series=0, width=451, height=300, values="RGB", digest="0")
+@pytest.mark.parametrize("values", ["RGB", "stored"])
+def test_a_lesion_in_a_picture_of_anything_needs_a_modality(values: str) -> None:
+    cat = Image(index=0, series=0, width=451, height=300, values=values, digest="0")
     draft, _ = compose("How large is the lesion?", SEEN, cat)
     assert not draft.answerable and "name its modality" in draft.reason
     assert compose("Where is the brightest structure?", SEEN, cat)[0].answerable

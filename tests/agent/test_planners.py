@@ -188,3 +188,18 @@ def test_the_same_crop_may_not_be_looked_at_for_ever(scene: SceneMaker) -> None:
 def test_an_action_on_what_is_not_there_is_rejected(action: Any, scene: SceneMaker) -> None:
     with pytest.raises(ActionRejected):
         check_action(action, scene())
+
+
+async def test_a_cap_met_while_correcting_keeps_the_looks_already_asked_for(scene: SceneMaker) -> None:
+    from medloupe.agent.calls import BudgetReached
+
+    one_bad = Reply(tool_calls=(*zooms(DISC_BOX).tool_calls, *zooms((1200, 1200, 1900, 1900)).tool_calls))
+    for planner, reply in (
+        (
+            ToolCallingPlanner(),
+            said("", *(ToolCall(f"c{n}", c.name, c.arguments) for n, c in enumerate(one_bad.tool_calls))),
+        ),
+        (GroundingPlanner(), said(json.dumps({"regions": [{"bbox_2d": list(DISC_BOX)}, {"bbox_2d": "nowhere"}]}))),
+    ):
+        plan = await planner(scene(ScriptedVLM([reply, BudgetReached("the cap of 2 model calls was reached")])))
+        assert [action.action for action in plan.actions] == ["zoom"]

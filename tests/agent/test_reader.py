@@ -140,6 +140,7 @@ async def test_no_identical_request_is_sent_twice_and_prefixes_are_byte_identica
     script.draft = [
         drafted("There is a nodule.", {"attribute": "presence", "value": True, "finding": "nodule", "view": 1})
     ]
+    script.probe = [affirm_the_claim]
     await ask(Resources(vlm=vlm), disc_ct)
     assert len(set(endpoint.bodies)) == len(endpoint.bodies)
     steps = [(ReaderScript.step(body), body["messages"]) for body in endpoint.requests]
@@ -370,14 +371,14 @@ def affirm_the_claim(body: dict[str, Any]) -> str:
 async def test_an_undetermined_claim_is_looked_at_once_more_closer_and_may_be_settled(
     disc_ct: Path, script: ReaderScript, endpoint: ScriptedEndpoint, vlm: EndpointVLM
 ) -> None:
-    _outlined_then_probed(script, "yes", "yes", "yes", "yes", affirm_the_claim)
+    _outlined_then_probed(script, "yes", "yes", affirm_the_claim)
     answer, events = await ask(Resources(vlm=vlm), disc_ct)
     assert [view.kind for view in answer.views] == ["overview", "crop", "zoom"]
     assert answer.views[2].box.area < answer.views[1].box.area / 2
     assert answer.claims[0].verdict == "supported"
     assert answer.statements[0].status == "supported"
     steps = [ReaderScript.step(body) for body in endpoint.requests]
-    assert (steps.count("probe"), steps.count("describe"), steps.count("draft")) == (8, 2, 1)
+    assert (steps.count("probe"), steps.count("describe"), steps.count("draft")) == (6, 2, 1)
     assert names(events)[-1] == "answer"
 
 
@@ -394,7 +395,7 @@ async def test_it_is_looked_at_once_more_only_once(
 @pytest.mark.parametrize(
     ("said", "budget"),
     [
-        (affirm_the_claim, Budget()), ("yes", Budget(looks=1)), ("yes", Budget(calls=9)),
+        (affirm_the_claim, Budget()), ("yes", Budget(looks=1)), ("yes", Budget(calls=8)),
         (Reply(status=503, error="busy"), Budget()),
     ],
     ids=["decided", "no-looks-left", "no-calls-left", "model-failed"],
@@ -466,9 +467,44 @@ async def test_at_the_token_cap_the_answer_is_given_with_what_there_is(
 async def test_words_that_nothing_checked_are_marked(disc_ct: Path, script: ReaderScript, vlm: EndpointVLM) -> None:
     claim = {"attribute": "long_axis", "value": 20, "unit": "mm", "finding": "nodule", "view": 1}
     script.draft = [drafted("There is a nodule of 20 mm that needs urgent chemotherapy.", claim)]
+    script.probe = [affirm_the_claim]
     answer, _ = await ask(Resources(vlm=vlm), disc_ct)
     assert "not checked: " in answer.answer
     assert "chemotherapy" in answer.statements[0].unparsed
+
+
+async def test_what_was_not_confirmed_is_named_by_kind_and_never_repeated(
+    disc_ct: Path, script: ReaderScript, vlm: EndpointVLM
+) -> None:
+    """Size and finding stand in one sentence: the measured half is said, the half that nothing confirms is not."""
+    claim = {"attribute": "long_axis", "value": 20, "unit": "mm", "finding": "nodule", "view": 1}
+    sentences = [{"text": "There is a calcified nodule of 20 mm.", "views": [1], "claims": [claim]},
+                 {"text": "There is a fracture.", "views": [1]}]  # fmt: skip
+    script.draft = [json.dumps({"statements": sentences})]
+    script.probe = ["yes"]
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct)
+    assert answer.answer.startswith("R1: in the HU range of soft-tissue, long axis 20 mm.")  # as it was measured
+    assert "Not confirmed and left out: presence of nodule, presence of fracture." in answer.answer
+    assert answer.statements[0].original == "There is a calcified nodule of 20 mm."
+    assert [s.status for s in answer.statements] == ["corrected", "undetermined"]
+
+
+async def test_a_size_is_no_answer_about_an_organ_that_is_not_confirmed(
+    disc_ct: Path, script: ReaderScript, vlm: EndpointVLM
+) -> None:
+    claim = {"attribute": "long_axis", "value": 20, "unit": "mm", "view": 1}
+    script.draft = [drafted("The kidney measures 20 mm.", claim)]
+    script.probe = ["yes"]
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct, "How large is the kidney?")
+    assert answer.abstained
+    assert answer.answer == (
+        "No answer: nothing that answers the question could be supported. "
+        "Not confirmed and left out: presence of kidney."
+    )
+    script.plan = [zooms(DISC_BOX), ENOUGH]
+    script.probe = [lambda body: "no" if "absent" in json.dumps(body).rpartition("Statement: ")[2] else "yes"]
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct, "How large is the kidney?")
+    assert answer.answer == "The kidney measures 20 mm."
 
 
 async def test_claims_are_numbered_on_over_a_session(disc_ct: Path, tmp_path: Path, vlm: EndpointVLM) -> None:

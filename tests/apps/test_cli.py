@@ -334,7 +334,7 @@ def test_models_lists_what_is_here_and_asks_only_when_told(medloupe: Medloupe, e
     assert "serves" not in listed["vlm"]
     assert CANARY not in json.dumps(listed)
     checked = json.loads(medloupe("models", *at(endpoint), "--check", "--json").stdout)
-    assert checked["vlm"]["serves"] == ["scripted"]
+    assert checked["vlm"]["serves"] == ["scripted"] and checked["vlm"]["served"]
     gone = medloupe("models", "--vlm", "http://127.0.0.1:9/v1", "--vlm-model", "m", "--check")
     assert gone.returncode == 3
     assert "cannot be reached" in one_line(gone.stderr)

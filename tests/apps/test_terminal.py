@@ -63,7 +63,8 @@ def test_off_a_terminal_each_step_is_one_plain_line(answer: Answer) -> None:
     assert lines[5] == "         V4: no description (the endpoint replied 503 four times)"
     assert lines[6] == "check    ✗ refuted      C1 R1: long axis 71 mm  measured 43.9 mm"
     assert lines[7] == "warning  something was left out"
-    assert "         Answered, 1 corrected, 1 undetermined, 1 refuted and left out · confidence 0.67 (2 of 3" in output
+    assert "         Answered, 1 corrected, 1 not confirmed and left out, 1 refuted and left out · conf" in output
+    assert "confidence 0.91 (calibrated on 600" in output
     assert lines[-2:] == ["report   out/x/report.html", RESEARCH_LABEL]
     assert any(line.startswith("answer   R1 measures 43.9 mm") for line in lines)
     assert any(line.startswith("budget   looks 4 of 8, calls 9 of 40") for line in lines)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from medloupe import Resources
-from medloupe.evals.bench_hallucination import _junk, ask, faults, hallucinations, pressure
-from medloupe.evals.liar import Case, Liar, Said, cases_of, still_true
+from medloupe.evals.bench_hallucination import _junk, ask, faults, hallucinations
+from medloupe.evals.liar import FAULTS, Case, Liar, Said, cases_of, false_sentences, still_true, written_on
 from medloupe.evals.planted import Subject
+from medloupe.evals.pressing import in_chat, leading, written
 
 
 @pytest.fixture
@@ -40,25 +41,51 @@ def test_what_is_true_follows_from_the_mask_and_the_file(cases: list[Case]) -> N
 
 async def test_verification_takes_out_what_is_false_and_keeps_what_is_true(cases: list[Case]) -> None:
     tally = await hallucinations(cases, None, 0.3, 4, seed=1)
-    assert np.mean(tally.off) > 0.15
-    assert sum(tally.on) * 10 <= sum(tally.off)
-    assert np.mean(tally.lost) <= 0.05
+    off, on, strict, lost = (
+        np.mean([hit for hit, _ in found]) for found in (tally.off, tally.on, tally.strict_on, tally.lost)
+    )
+    assert off > 0.15
+    assert on * 10 <= off and strict * 10 <= off
+    assert lost <= 0.05
 
 
-async def test_pressure_turns_no_measured_verdict(cases: list[Case]) -> None:
-    under = await pressure(cases, None, 12)
-    assert under.verdicts == 36 and under.changed == under.flipped == under.wrong == 0
+async def test_pressure_turns_no_measured_verdict(cases: list[Case], tmp_path: Path) -> None:
+    asked = await leading(cases, None, 6, lambda _done, _total: None)
+    told = await written(cases, None, 4, tmp_path, lambda _done, _total: None)
+    assert asked.verdicts == 18 and told.questions == 4 and told.verdicts
+    assert asked.changed == asked.flipped == asked.wrong == told.flipped == 0
+
+
+async def test_told_that_it_is_wrong_in_a_later_turn_of_a_chat(cases: list[Case], tmp_path: Path) -> None:
+    """The command itself, as a process; the model describes what is so, and gives way when it is contradicted."""
+    pressed = await in_chat(cases[:1], None, "none", 2, tmp_path, lambda _done, _total: None)
+    assert (pressed.questions, pressed.flipped) == (2, 0)
+    assert pressed.verdicts >= 4
+
+
+def test_words_are_drawn_away_from_the_thing(cases: list[Case], tmp_path: Path) -> None:
+    for case in cases:
+        assert written_on(case, "A 9 cm mass.", tmp_path).read_bytes() != case.study.read_bytes()
+
+
+def test_sentences_are_judged_by_their_words_alone(cases: list[Case]) -> None:
+    text = (
+        "R1, in the right part of the image: long axis 400 px. It is hypointense to its surroundings. "
+        "There is a hernia. Not confirmed and left out: presence of aneurysm. The lesion measures 80 px."
+    )
+    found = false_sentences(cases[0], text)
+    assert found == ["R1, in the right part of the image: long axis 400 px.", "There is a hernia."]
 
 
 async def test_a_fault_becomes_neither_a_finding_nor_its_absence(cases: list[Case]) -> None:
     found = await faults(cases[:1], None)
-    assert found["runs"] == 6 and found.total() == 6
+    assert found["runs"] == 2 * len(FAULTS) == found.total()
 
 
 async def test_junk_is_abstained_from_and_a_lesion_is_measured(cases: list[Case], tmp_path: Path) -> None:
-    for kind, file in _junk(tmp_path):
+    for kind, file in list(_junk(tmp_path))[::2]:
         assert (await ask(file, "How large is the lesion?", Resources())).abstained, kind
-    assert not (await ask(cases[0].study, "How large is the lesion?", Resources())).abstained
+    assert not (await ask(cases[0].study, "How large is the lesion?", Resources(), "US")).abstained
     assert (await ask(cases[0].study, "How large is the left kidney?", Resources())).abstained
 
 

@@ -20,16 +20,22 @@ from medloupe.types import Claim, Observation, View
 
 
 @pytest.fixture
-def ct(tmp_path: Path) -> Loupe:
+def ct_file(tmp_path: Path) -> Path:
     """256 x 256 at 0.5 mm, in fat of -100 HU: a disc of 60 HU, 40 px (20 mm), at (80, 100); an ellipse of 300 HU,
-    50 x 30 px (25 x 15 mm), at (180, 180). Columns run to the patient's left. Outlined by grey level."""
+    50 x 30 px (25 x 15 mm), at (180, 180). Columns run to the patient's left."""
     shape = (256, 256)
     values = np.full(shape, -100.0)
     values[disc(shape, (80, 100), 20)] = 60
     values[ellipse(shape, (180, 180), (25, 15))] = 300
     values += np.random.default_rng(0).normal(0, 4, shape)
+    return write_ct(tmp_path / "a.dcm", values)
+
+
+@pytest.fixture
+def ct(ct_file: Path) -> Loupe:
+    """That file, outlined by grey level."""
     store = MemoryStore()
-    return Loupe(load_study(write_ct(tmp_path / "a.dcm", values), store), store)
+    return Loupe(load_study(ct_file, store), store)
 
 
 @pytest.fixture

@@ -45,8 +45,8 @@ async def test_only_a_pair_that_comes_out_right_decides(
     verdict = await ProbeVerifier()(say("presence", True, finding="nodule"), scene(ct, vlm))
     assert verdict is not None
     assert (verdict.verdict, verdict.method) == (expected, "probe")
-    assert len({request.key for request in vlm.requests}) == 4
-    assert len(verdict.evidence) == 4
+    asked = 2 if expected == "undetermined" else 4  # where the first order decides nothing, the second cannot
+    assert len({request.key for request in vlm.requests}) == len(verdict.evidence) == asked
     once = _answers(absent=of_twin, otherwise=of_claim)
     cold = await ProbeVerifier(orders=1)(say("presence", True, finding="nodule"), scene(ct, once))
     assert cold is not None
@@ -75,7 +75,7 @@ async def test_an_answer_that_follows_what_was_just_suggested_does_not_count(
 
 
 async def test_claim_and_twin_are_sent_alike_but_for_the_last_part(ct: Loupe, say: Say, scene: Scenes) -> None:
-    vlm = _answers(otherwise="yes")
+    vlm = _answers(well="no", otherwise="yes")
     await ProbeVerifier()(say("margin", "spiculated", finding="mass"), scene(ct, vlm))
     one, *others = vlm.requests
     for other in others:
@@ -92,7 +92,7 @@ async def test_the_order_varies_with_the_claim_and_never_with_the_run(ct: Loupe,
     async def claim_first(finding: str) -> bool:
         vlm = _answers(otherwise="yes")
         await ProbeVerifier()(say("presence", True, finding=finding), scene(ct, vlm))
-        return _question(vlm.requests[0]).startswith("Statement")
+        return "present" in _question(vlm.requests[0])
 
     findings = ("nodule", "mass", "cyst", "polyp", "ulcer", "effusion", "fracture", "abscess")
     orders = [await claim_first(f) for f in findings]
@@ -108,7 +108,7 @@ async def test_a_fault_is_neither_a_finding_nor_its_absence(
     assert verdict is not None
     assert verdict.verdict == "undetermined"
     assert str(error) in verdict.reason
-    assert verdict.numbers["faults"] == 4.0
+    assert verdict.numbers["faults"] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ async def test_when_none_decides_every_reason_is_given(ct: Loupe, say: Say, scen
     assert verdict.verdict == "undetermined"
     assert "too near to tell" in verdict.reason
     assert "both the claim and its twin" in verdict.reason
-    assert len(vlm.requests) == 4
+    assert len(vlm.requests) == 2
 
 
 async def test_without_a_model_a_presence_cannot_be_checked(ct: Loupe, say: Say, scene: Scenes) -> None:

@@ -66,14 +66,19 @@ def test_two_things_may_differ(say: Say) -> None:
     assert contradiction(left, none_here.model_copy(update={"region": None}))
 
 
-async def test_a_claim_that_the_chain_contradicts_and_never_repeats_is_refuted(
-    ct: Loupe, say: Say, scene: Scenes, observed: Observed
+@pytest.mark.parametrize(
+    ("describer", "expected", "who"),
+    [("some-vlm", "undetermined", "O1 says"), ("measured", "refuted", "O1 measures")],
+)
+async def test_a_description_against_a_claim_leaves_it_open_and_a_measurement_refutes_it(
+    ct: Loupe, say: Say, scene: Scenes, observed: Observed, describer: str, expected: str, who: str
 ) -> None:
-    here = scene(ct, observations=(observed("R1", "A nodule with spiculated margins."),))
+    """The description may be the wrong one of the two."""
+    here = scene(ct, observations=(observed("R1", "A nodule with spiculated margins.", describer),))
     verdict = await RulesVerifier()(say("margin", "well-defined", finding="nodule"), here)
     assert verdict is not None
-    assert (verdict.verdict, verdict.method, verdict.independent) == ("refuted", "rules", False)
-    assert "O1 says" in verdict.reason
+    assert (verdict.verdict, verdict.method, verdict.independent) == (expected, "rules", False)
+    assert who in verdict.reason
     assert verdict.evidence[0].reply == "A nodule with spiculated margins."
     agrees = await RulesVerifier()(say("margin", "spiculated", finding="nodule"), here)
     assert agrees is None
@@ -119,12 +124,24 @@ async def test_a_draft_that_contradicts_itself_is_settled_by_a_measurement_only(
     assert found[0].reason.startswith("C2 says")
 
 
-async def test_none_is_refuted_by_a_region_that_shows_it(
+async def test_a_model_that_described_nothing_here_is_asked_which_is_right(
+    ct: Loupe, say: Say, scene: Scenes, observed: Observed
+) -> None:
+    claim = say("margin", "well-defined", finding="nodule")
+    checks = (MeasuredVerifier(), RulesVerifier(), ProbeVerifier())
+    for describer, expected in (("scripted", ("undetermined", "rules")), ("another", ("supported", "probe"))):
+        vlm = ScriptedVLM(lambda r: "yes" if "well" in str(r.messages[-1].parts[-1]).split("Statement: ")[-1] else "no")
+        here = scene(ct, vlm, observations=(observed("R1", "Spiculated margins.", describer),))
+        verdict = await verify_claim(claim, here, checks)
+        assert (verdict.verdict, verdict.method) == expected
+
+
+async def test_none_and_a_region_that_shows_it_exclude_each_other(
     ct: Loupe, say: Say, scene: Scenes, observed: Observed
 ) -> None:
     here = scene(ct, observations=(observed("R2", "A calcified nodule of 25 mm."),))
     none = say("presence", False, finding="nodule", region=None)
     verdict = await RulesVerifier()(none, here)
     assert verdict is not None
-    assert verdict.verdict == "refuted"
+    assert verdict.verdict == "undetermined"
     assert await RulesVerifier()(none.model_copy(update={"region": LESION}), here) is None

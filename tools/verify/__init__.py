@@ -6,12 +6,12 @@ from medloupe.tools.verify.measured import MeasuredVerifier
 from medloupe.tools.verify.plugins import installed, load_plugins
 from medloupe.tools.verify.policy import verify_claim
 from medloupe.tools.verify.probe import ProbeVerifier, read_answer, twin
-from medloupe.tools.verify.revise import correct
+from medloupe.tools.verify.revise import correct, measured_instead
 from medloupe.tools.verify.rules import RulesVerifier
 from medloupe.tools.verify.scene import MEASURED, Scene, Verifier
 
 __all__ = [
     "MEASURED", "AgreementVerifier", "MeasuredVerifier", "ProbeVerifier", "RulesVerifier", "Scene", "Verifier",
-    "claims_from_attributes", "claims_from_text", "correct", "installed", "load_plugins", "read_answer", "twin",
-    "verify_claim",
+    "claims_from_attributes", "claims_from_text", "correct", "installed", "load_plugins", "measured_instead",
+    "read_answer", "twin", "verify_claim",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -99,7 +99,7 @@ def _spellings(convention: Convention) -> Mapping[str, tuple[Kind, str, str]]:
     in_picture: dict[str, tuple[Kind, str, str]] = {}
     for name, entry in spoken().items():
         for value, about in entry.get("values", {}).items():
-            if convention.coloured or not about.get("colour_only"):
+            if not about.get("grey_only" if convention.coloured else "colour_only"):
                 table |= {normalise(s): ("value", name, value) for s in (value, *about.get("synonyms", ()))}
                 table |= {normalise(s): ("value", name, DENIED + value) for s in about.get("negations", ())}
                 in_picture |= {normalise(s): ("value", name, value) for s in about.get("in_picture", ())}
@@ -125,6 +125,33 @@ def phrases(sentence: str, convention: Convention, *, taken: Iterable[Span] = ()
             found.append(Phrase(start, end, kind, name, value))
             busy.append((start, end))
     return sorted(found, key=lambda p: p.start)
+
+
+def placed(sentence: str, said: list[Phrase]) -> list[Phrase]:
+    """The phrases, less those that only qualify a neighbour.
+
+    "Foci of calcification" are calcification; "dark" before a colour is its shade; "the lower pole" places a pole,
+    which is not known here; "the left upper part of the image" means the image's left.
+    """
+    kept = []
+    little = function_words()
+    for n, phrase in enumerate(said):
+        following = said[n + 1] if n + 1 < len(said) else None
+        gap = sentence[phrase.end : following.start if following else len(sentence)]
+        part_of = phrase.kind == "finding" and phrase.name in ("spot", "region") and re.fullmatch(r"\s+of\s+", gap)
+        if following and part_of and following.kind == "finding":
+            continue
+        next_to = following if following and not gap.strip() else None
+        if next_to and phrase.name == "intensity" and next_to.name == "colour":
+            continue
+        word = normalise(sentence[phrase.start : phrase.end])
+        beside = re.match(r"\s+([^\W\d_]+)", gap)
+        if word in language("placing") and beside and normalise(beside[1]) not in little:
+            continue
+        if next_to and (phrase.name, next_to.value) in (("side", "image upper"), ("side", "image lower")):
+            phrase = replace(phrase, name="site", value=f"image {phrase.value}")
+        kept.append(phrase)
+    return kept
 
 
 def overlaps(span: Span, others: Iterable[Span]) -> bool:

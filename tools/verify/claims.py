@@ -34,6 +34,7 @@ from medloupe.tools.verify._phrases import (
     overlaps,
     pattern,
     phrases,
+    placed,
     sentences,
     words,
 )
@@ -88,7 +89,7 @@ def _read(sentence: str, subject: str, convention: Convention) -> tuple[list[_Fo
     stated_numbers = list(numbers(sentence))
     measured = [_Found(n.start, n.end, n.attribute, n.value, n.unit) for n in stated_numbers]
     taken: list[Span] = [(f.start, f.end) for f in measured]
-    said = phrases(sentence, convention, taken=taken)
+    said = placed(sentence, phrases(sentence, convention, taken=[*taken, *cues("side_names", sentence)]))
     nouns = [p for p in said if p.kind == "finding"]
     counted = _counts(sentence, nouns, taken)
     stated = [_Found(p.start, p.end, p.name, p.value) for p in said if p.kind == "value"]
@@ -119,9 +120,10 @@ def _read(sentence: str, subject: str, convention: Convention) -> tuple[list[_Fo
 
 
 def _both_sides(sentence: str, said: list[Phrase]) -> list[_Found]:
-    """ "Both upper lobes" names a zone and both sides."""
+    """ "Both upper lobes" names a zone and both sides, and so does "bibasal"."""
     zones = [p for p in said if p.kind == "value" and (attribute(p.name) or {})["values"].get(p.value, {}).get("zone")]
-    return [
+    in_one_word = [p for p in zones if re.match(r"bi(?:basal|apical)", sentence[p.start : p.end], re.IGNORECASE)]
+    return [_Found(p.start, p.end, "side", "bilateral") for p in in_one_word] + [
         _Found(start, end, "side", "bilateral")
         for start, end in cues("both", sentence)
         for zone in zones
@@ -204,6 +206,8 @@ class _Scopes:
     def judge(self, found: _Found, noun: str) -> list[_Found]:
         """The claim as it is stated: with its noun, its doubt, or denied; a denied number states nothing."""
         denied = self.denial_before(found.start) is not None
+        if self.follows(self.denials_after, found.start):
+            return []  # where or how large something is that is no longer there
         if denied and not isinstance(found.value, str):
             return []
         value = _opposite(str(found.value)) if denied else found.value
@@ -222,6 +226,8 @@ def _said_of(found: _Found, nouns: list[Phrase], sentence: str, subject: str) ->
     """
     little = function_words()
     for noun in (n for n in nouns if found.end <= n.start < len(sentence)):
+        if findings()[noun.name].get("generic") and any(n.end <= found.start for n in nouns):
+            break  # "a mass in the left parietal region": of the mass
         between = re.findall(r"[\w']+", sentence[found.end : noun.start])
         if len(between) <= _NEAR and not any(normalise(w) in little for w in between):
             return _named(noun.name, subject)
@@ -250,8 +256,13 @@ def _count_pattern() -> re.Pattern[str]:
 
 
 _NUMBER_OF = re.compile(r"\W*(?:is|are|was|were|:|=|count(?:ed)?)?\W*(?P<n>\d+)(?!\w|[.,]\d)", re.IGNORECASE)
-_AFTER_NOUN = re.compile(r"\s*[:=]\s*(?P<n>\d+)\s*[.,;]?$|\W+(?:\w+\s+)?(?P<m>\d+)\s+in\s+number\b", re.IGNORECASE)
-""" "Nuclei: 12", "nuclei, about 12 in number"."""
+
+
+@cache
+def _after_noun() -> re.Pattern[str]:
+    """ "Nuclei: 12", "nuclei, about 12 in number", "spots, three in number"."""
+    many = rf"\d+|{pattern(language('numbers'))}"
+    return re.compile(rf"\s*[:=]\s*(?P<n>\d+)\s*[.,;]?$|\W+(?:\w+\s+)?(?P<m>{many})\s+in\s+number\b", re.IGNORECASE)
 
 
 def _counts(sentence: str, nouns: list[Phrase], taken: list[Span]) -> list[_Found]:
@@ -272,8 +283,8 @@ def _counts(sentence: str, nouns: list[Phrase], taken: list[Span]) -> list[_Foun
             if step is None or back == _NEAR - 1 or normalise(step[0]) in little:
                 break
             before = before[: step.start()]
-        if (match := _AFTER_NOUN.match(sentence, noun.end)) and not overlaps(match.span(), taken):
-            many = float(match["n"] or match["m"])
+        if (match := _after_noun().match(sentence, noun.end)) and not overlaps(match.span(), taken):
+            many = number(match["n"] or match["m"]) or 0.0
             found.append(_Found(noun.end, match.end(), "count", many, finding=noun.name))
             continue
         number_of = re.search(r"\b(?:number|count) of\s+(?:\w+\s+){0,2}$", sentence[: noun.start], re.IGNORECASE)

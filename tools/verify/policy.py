@@ -19,8 +19,9 @@ async def verify_claim(claim: Claim, scene: Scene, verifiers: Sequence[Verifier]
     """One verdict: the verifiers are asked in turn until one decides. The policy, in full:
 
     1. measured: what the pixels and the file's geometry decide stands, and no word overrules it.
-    2. rules: a contradiction across the chain that no measurement settles ends it. The claim is refuted where nothing
-       in the chain repeats it, else undetermined: a model that said both is not asked which of them it prefers.
+    2. rules: what contradicts a measurement of the chain is refuted. A contradiction among things that were only said
+       leaves the claim undetermined, and only a model that described nothing here is asked which of them is right: one
+       that said both would tell which of them it prefers.
     3. probe: counts only if the claim is affirmed and its twin denied, in both orders (or the reverse, a refutation).
     4. agreement: k of n samples must choose alike.
     5. plug-ins, by name.
@@ -39,7 +40,7 @@ async def verify_claim(claim: Claim, scene: Scene, verifiers: Sequence[Verifier]
         if verdict.verdict != "undetermined":
             return verdict
         undecided.append(verdict)
-        if verdict.method == "rules":
+        if verdict.method == "rules" and not _is_outsider(scene, claim):
             break
     if not undecided:
         return Verdict(claim=claim.id, verdict="undetermined", reason="nothing here can check it", method="none")
@@ -51,6 +52,12 @@ async def verify_claim(claim: Claim, scene: Scene, verifiers: Sequence[Verifier]
             "evidence": tuple(e for v in undecided for e in v.evidence),
         }
     )
+
+
+def _is_outsider(scene: Scene, claim: Claim) -> bool:
+    """Whether the verifier's model is known to have described nothing here."""
+    described = scene.describers(claim)
+    return bool(described) and scene.verifier_model not in described
 
 
 def _rank(verifier: Verifier) -> tuple[int, str]:

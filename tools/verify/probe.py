@@ -53,7 +53,10 @@ class ProbeVerifier:
     name = "probe"
 
     def __init__(self, orders: Literal[1, 2] = 2) -> None:
-        """orders: 2 asks the pair in both orders (4 requests, all at once); 1 asks each of the two cold (2)."""
+        """orders: 1 asks each of the two cold (2 requests); 2 then asks them in the other order (2 more).
+
+        The second two are sent only where the first two decide: else nothing they bring could.
+        """
         self.orders = orders
 
     async def __call__(self, claim: Claim, scene: Scene) -> Verdict | None:
@@ -64,13 +67,16 @@ class ProbeVerifier:
         other = twin(claim)
         if other is None or unknowable(claim, scene.loupe.image(view.image)):
             return None
-        asked = [_Question(claim), _Question(other)]
-        if self.orders == 2:
-            asked += [_Question(claim, after=other), _Question(other, after=claim)]
-        if _turned(claim, view):
-            asked.reverse()
-        answers = await asyncio.gather(*(_ask(_request(q, view, scene), scene) for q in asked))
-        return _verdict(claim, other, dict(zip(asked, answers, strict=True)), scene)
+        rounds = [[_Question(claim), _Question(other)], [_Question(claim, after=other), _Question(other, after=claim)]]
+        answers: dict[_Question, _Answer] = {}
+        for asked in rounds[: self.orders]:
+            if _turned(claim, view):
+                asked.reverse()
+            said = await asyncio.gather(*(_ask(_request(q, view, scene), scene) for q in asked))
+            answers |= zip(asked, said, strict=True)
+            if sorted(str(answer.yes) for answer in said) != ["False", "True"]:
+                break
+        return _verdict(claim, other, answers, scene)
 
 
 def twin(claim: Claim) -> Claim | None:

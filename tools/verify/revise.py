@@ -9,7 +9,7 @@ from medloupe.tools.verify._numbers import numbers
 from medloupe.tools.verify._phrases import pattern, plain
 from medloupe.types import Claim, Verdict
 
-__all__ = ["correct"]
+__all__ = ["correct", "measured_instead"]
 
 _MARK = "(measured)"
 
@@ -21,19 +21,31 @@ def correct(claim: Claim, verdict: Verdict, text: str | None = None) -> str | No
     refutation, gives no value, or the value's words are not found in the text exactly once.
     """
     sentence = plain(claim.source_text if text is None else text)
-    found = verdict.measured
-    if verdict.verdict != "refuted" or verdict.method != "measured" or found is None or isinstance(found, bool):
+    found = measured_instead(claim, verdict)
+    if found is None:
         return None
-    if isinstance(claim.value, bool) or str(claim.value).startswith(DENIED):
-        return None
-    if isinstance(found, str):
-        return None if isinstance(claim.value, float) else _word(claim, str(claim.value), found, sentence)
-    if claim.attribute == "count":
-        return None
+    if isinstance(verdict.measured, str):
+        return _word(claim, str(claim.value), found, sentence)
     return _number(claim, found, sentence)
 
 
-def _number(claim: Claim, found: float, sentence: str) -> str | None:
+def measured_instead(claim: Claim, verdict: Verdict) -> str | None:
+    """What a measured refutation puts in the place of the stated value: a word, or a number in the claim's unit.
+
+    None when the verdict is none, gives no value, or is about a count (the regions that were found are not all there
+    are) or a denial.
+    """
+    found = verdict.measured
+    if verdict.verdict != "refuted" or verdict.method != "measured" or found is None or isinstance(found, bool):
+        return None
+    if isinstance(claim.value, bool) or str(claim.value).startswith(DENIED) or claim.attribute == "count":
+        return None
+    if isinstance(found, str):
+        return None if isinstance(claim.value, float) else found
+    return rounded(found)
+
+
+def _number(claim: Claim, value: str, sentence: str) -> str | None:
     """The stated number (or range) with its unit, replaced; of two axes only the one that is wrong."""
     places = [
         n for n in numbers(sentence) if (n.attribute, n.value, n.unit) == (claim.attribute, claim.value, claim.unit)
@@ -42,7 +54,6 @@ def _number(claim: Claim, found: float, sentence: str) -> str | None:
         return None
     place = places[0]
     stated = sentence[place.start : place.end]
-    value = rounded(found)
     both = [n for n in numbers(sentence) if (n.start, n.end) == (place.start, place.end)]
     if len(both) == 1:
         return f"{sentence[: place.start]}{value} {claim.unit} {_MARK}{sentence[place.end :]}"

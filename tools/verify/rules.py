@@ -7,33 +7,37 @@ from importlib.metadata import version
 from medloupe.tools.measure.vocabulary import DENIED, attribute, threshold
 from medloupe.tools.verify._numbers import bounds, in_millimetres
 from medloupe.tools.verify._said import claims_said
-from medloupe.tools.verify.scene import Scene
-from medloupe.types import Claim, Evidence, Verdict
+from medloupe.tools.verify.scene import MEASURED, Scene
+from medloupe.types import Claim, Evidence, Observation, Verdict
 
 __all__ = ["RulesVerifier", "contradiction"]
+
+_MEASURES = "measures"
 
 
 class RulesVerifier:
     """Finds contradictions across the chain: left and right of one thing, none and present, ground-glass and calcified.
 
-    A claim that some description contradicts and none repeats is refuted. Where the descriptions disagree among
-    themselves, or only another claim of the draft says otherwise, one of them is wrong and rules cannot tell which:
-    undetermined. What is stated with doubt contradicts nothing. Never independent: it rests on what describers said.
+    What contradicts a measurement that the chain holds is refuted. Two descriptions, or a description and the draft,
+    that exclude each other are both only said: one of them is wrong, and rules cannot tell which, so the claim is
+    undetermined. What is stated with doubt contradicts nothing. Never independent: a verdict on pixels is for
+    `measured`, which is asked first.
     """
 
     name = "rules"
 
     async def __call__(self, claim: Claim, scene: Scene) -> Verdict | None:
         """A verdict, or None where nothing in the chain speaks against the claim."""
-        said = [(f"{o.id} says", c) for o in scene.observations for c in claims_said(o, scene) if not c.hedged]
+        said = [(_who(o), c) for o in scene.observations for c in claims_said(o, scene) if not c.hedged]
         drafted = [(f"{c.id} says", c) for c in scene.claims if c.id != claim.id and not c.hedged]
         against = _against(claim, said)
         beside = _against(claim, drafted)
         if not against and not beside:
             return None
         agreeing = [who for who, other in said if _same_thing(claim, other) and _repeats(claim, other)]
-        refuted = bool(against) and not agreeing
-        (who, other, why), *_ = against or beside
+        measured = [found for found in against if found[0].endswith(_MEASURES)]
+        refuted = bool(measured) and not agreeing
+        (who, other, why), *_ = measured or against or beside
         reason = f'{who} "{other.sentence()}": {why}'
         if agreeing:
             reason += f", while {agreeing[0]} the same as the claim"
@@ -47,6 +51,10 @@ class RulesVerifier:
                 Evidence(tool="rules", version=version("medloupe"), reply=o.source_text) for _, o, _ in against + beside
             ),
         )
+
+
+def _who(observation: Observation) -> str:
+    return f"{observation.id} {_MEASURES if observation.describer == MEASURED else 'says'}"
 
 
 def _against(claim: Claim, others: list[tuple[str, Claim]]) -> list[tuple[str, Claim, str]]:
