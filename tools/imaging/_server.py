@@ -30,6 +30,7 @@ def serve(descriptor: int) -> None:
     """Serve the socket of that number until it closes."""
     channel = socket.socket(fileno=descriptor)
     _preload()
+    gc.enable()
     gc.freeze()  # so that collections in workers do not copy the pages they share
     send(channel, Hello(network=shut_network()))
     workers: dict[int, int] = {}

@@ -20,11 +20,9 @@ from medloupe.tools.imaging.geometry import Warn
 from medloupe.tools.imaging.inflate import GZIP, inflated, inflated_head
 from medloupe.tools.imaging.marks import Mark
 from medloupe.tools.imaging.nifti import declared_bytes, is_nifti, read_nifti
-from medloupe.tools.imaging.nrrd import read_nrrd
 from medloupe.tools.imaging.picture import read_picture
 from medloupe.tools.imaging.slide import Part, SlideFile, stamp_of
-from medloupe.tools.imaging.slide_dicom import dicom_slide, is_whole_slide, read_dicom_part
-from medloupe.tools.imaging.slide_tiff import read_tiff_part, tiff_slide
+from medloupe.tools.imaging.slide_dicom import dicom_slide, read_dicom_part
 from medloupe.tools.imaging.sources import Source, is_dicomdir, open_source
 
 __all__ = ["Kind", "Read", "read_source", "read_stream", "sniff", "unknown"]
@@ -48,6 +46,8 @@ _HEAD_BYTES = 540
 """Enough to tell every kind apart, and the whole header of a NIfTI-2."""
 TALKATIVE = ("pydicom", "PIL", "highdicom", "nibabel.global", "tifffile")
 """Loggers of libraries that quote tag values."""
+_WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6\x02\0\x03\0"
+"""VL Whole Slide Microscopy Image Storage, and the tag that follows in every file's meta information."""
 _LOGGERS = [logging.getLogger(name) for name in TALKATIVE]
 _QUIET = threading.Lock()
 """Warning filters and log levels belong to the process: two loads at once would restore each other's."""
@@ -121,8 +121,17 @@ def read_stream(file: BinaryIO, size: int, suffix: str, modality: str | None, li
 def _slide(file: BinaryIO, kind: Kind, modality: str | None, warn: Warn, limits: Limits) -> SlideFile | None:
     """What a file that is opened by level says of itself; None for every other."""
     if kind == "TIFF":
+        from medloupe.tools.imaging.slide_tiff import tiff_slide  # with tifffile, which few loads need
+
         return tiff_slide(file, modality=modality, warn=warn, limits=limits)
-    return dicom_slide(file, modality=modality, warn=warn) if kind == "DICOM" and is_whole_slide(file) else None
+    return dicom_slide(file, modality=modality, warn=warn) if kind == "DICOM" and _is_whole_slide(file) else None
+
+
+def _is_whole_slide(file: BinaryIO) -> bool:
+    """Whether an open file is whole-slide DICOM, by its Media Storage SOP Class; it is left at its start."""
+    head = file.read(1024)
+    file.seek(0)
+    return head[128:132] == b"DICM" and _WHOLE_SLIDE in head
 
 
 def _part(file: BinaryIO, part: Part) -> Frame:
@@ -131,7 +140,12 @@ def _part(file: BinaryIO, part: Part) -> Frame:
         raise InputRejected("slide-changed", "The slide's file was changed since it was opened: open it again.")
     kind = sniff(file)
     with _quiet():
-        values = read_tiff_part(file, part) if kind == "TIFF" else read_dicom_part(file, part)
+        if kind == "TIFF":
+            from medloupe.tools.imaging.slide_tiff import read_tiff_part
+
+            values = read_tiff_part(file, part)
+        else:
+            values = read_dicom_part(file, part)
     draft = Draft(width=values.shape[1], height=values.shape[0], values="RGB" if values.ndim == 3 else "stored")
     return Frame(values=values, draft=draft, kind="picture")
 
@@ -145,6 +159,8 @@ def _content(
         case "NIfTI":
             return read_nifti(file, size, modality=modality, warn=warn, limits=limits), []
         case "NRRD":
+            from medloupe.tools.imaging.nrrd import read_nrrd  # with pynrrd, which few loads need
+
             return read_nrrd(file, modality=modality, warn=warn, limits=limits), []
     frames = read_picture(file, modality=modality or "OT", warn=warn, limits=limits)
     warn(

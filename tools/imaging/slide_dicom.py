@@ -24,10 +24,8 @@ from medloupe.tools.imaging.tags import BadValueError, code, functional, items, 
 from medloupe.tools.imaging.window import full_range
 from medloupe.types import Level
 
-__all__ = ["dicom_slide", "is_sparse", "is_whole_slide", "read_dicom_part", "tile_places"]
+__all__ = ["dicom_slide", "is_sparse", "read_dicom_part", "tile_places"]
 
-_WHOLE_SLIDE = b"1.2.840.10008.5.1.4.1.1.77.1.6\x02\0\x03\0"
-"""VL Whole Slide Microscopy Image Storage, and the tag that follows in every file's meta information."""
 _KINDS = ("VOLUME", "THUMBNAIL", "LABEL", "OVERVIEW", "LOCALIZER")
 """Third value of ImageType (PS3.3 C.8.12.4.1.1)."""
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
@@ -38,13 +36,6 @@ _DECODED_BY = (
 _ITEM, _DELIMITER, _PIXEL_DATA = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0", b"\xe0\x7f\x10\x00"
 _UNDEFINED = 0xFFFFFFFF
 _MAX_FRAMES = 2**22
-
-
-def is_whole_slide(file: BinaryIO) -> bool:
-    """Whether an open file is whole-slide DICOM, by its Media Storage SOP Class; it is left at its start."""
-    head = file.read(1024)
-    file.seek(0)
-    return head[128:132] == b"DICM" and _WHOLE_SLIDE in head
 
 
 def dicom_slide(file: BinaryIO, *, modality: str | None, warn: Warn) -> SlideFile:

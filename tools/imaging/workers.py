@@ -54,7 +54,7 @@ _START_SECONDS = 60.0
 """For the server to import the readers, and for a worker to be forked."""
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _SERVER = (
-    "import sys; sys.path[:] = sys.argv[2:]; from medloupe.tools.imaging._startup import leave_out; leave_out(); "
+    "import sys; sys.path[:] = sys.argv[2:]; from medloupe.tools.imaging._startup import hasten; hasten(); "
     "from medloupe.tools.imaging._server import serve; serve(int(sys.argv[1]))"
 )
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME",
