@@ -18,12 +18,12 @@ from pydicom.uid import (
 
 from medloupe.errors import InputRejected
 from medloupe.prompts import knowledge
-from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES, Draft, Frame, Values, check_size, compact, rescaled
+from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES, PHANTOM_WARNING, Draft, Frame, Values, check_size, compact, rescaled
 from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing, stack_key
 from medloupe.tools.imaging.marks import Mark, read_rtstruct, read_seg, read_sr
 from medloupe.tools.imaging.pixels import PIXEL_TAGS, check_length, decoded, syntax_name
 from medloupe.tools.imaging.plausible import warn_of_header
-from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, stated, uid, whole
+from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, says, stated, uid, whole
 from medloupe.tools.imaging.window import full_range, voi_windows, window_for
 from medloupe.types import Window
 
@@ -203,8 +203,11 @@ def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: War
         body_part=code(ds, "BodyPartExamined", terms["body_part"]),
         laterality=laterality(ds, n),
         view_position=code(ds, "ViewPosition", terms["view_position"]),
+        phantom=says(ds, "ImageComments", knowledge("phantoms")["label"]),
     )
     _warn_of_gaps(draft, warn)
+    if draft.phantom:
+        warn(PHANTOM_WARNING)
     if meaning != "RGB":
         first, *others = _windows(ds, n, draft, values, warn)
         draft = draft.model_copy(update={"window": first, "further_windows": tuple(others)})

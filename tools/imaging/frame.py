@@ -12,13 +12,15 @@ from medloupe.errors import InputRejected
 from medloupe.types import Image
 
 __all__ = [
-    "MAX_FILE_BYTES", "MAX_INFLATED_BYTES", "MAX_PIXELS", "MAX_TOTAL_PIXELS", "Draft", "Frame", "Values", "check_size",
+    "MAX_FILE_BYTES", "MAX_INFLATED_BYTES", "MAX_PIXELS", "MAX_TOTAL_PIXELS", "PHANTOM_WARNING", "Draft", "Frame", "Values", "check_size",
     "compact",
     "rescaled",
 ]  # fmt: skip
 
 Values = npt.NDArray[Any]
 """(rows, columns) int16, int32 or float32, or (rows, columns, 3) uint8."""
+
+PHANTOM_WARNING = "The image is a phantom: drawn by medloupe, it shows no patient."
 
 MAX_FILE_BYTES = 2**31
 """Of one file."""

@@ -11,7 +11,8 @@ import PIL.Image
 import PIL.ImageOps
 
 from medloupe.errors import InputRejected
-from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact
+from medloupe.prompts import knowledge
+from medloupe.tools.imaging.frame import PHANTOM_WARNING, Draft, Frame, Values, check_size, compact
 from medloupe.tools.imaging.geometry import Warn
 from medloupe.tools.imaging.window import full_range, window_for
 from medloupe.types import Window
@@ -48,6 +49,9 @@ def _pages(opened: PIL.Image.Image, modality: str, warn: Warn) -> Iterator[Frame
     kind = opened.format or ""
     check_size(opened.width, opened.height)  # before n_frames, which walks the file
     pages = getattr(opened, "n_frames", 1)
+    phantom = opened.info.get("Comment") == knowledge("phantoms")["label"]
+    if phantom:
+        warn(PHANTOM_WARNING)
     if pages > 1 and kind != "TIFF":
         warn("The picture holds several frames: the first is used.")
         pages = 1
@@ -65,6 +69,7 @@ def _pages(opened: PIL.Image.Image, modality: str, warn: Warn) -> Iterator[Frame
             window=window,
             photometric="RGB" if values.ndim == 3 else "MONOCHROME2",
             transfer_syntax="JPEG" if kind == "MPO" else kind,
+            phantom=phantom,
         )
         yield Frame(values=values, draft=draft, kind="picture", instance_number=page)
 

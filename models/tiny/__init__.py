@@ -1,0 +1,1 @@
+"""loupe-tiny: our own small vision-language model, for tests and demonstrations. Light to import."""
