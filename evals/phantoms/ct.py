@@ -92,7 +92,12 @@ def _anatomy(
         la, lb = a * rng.uniform(0.36, 0.41), b * rng.uniform(0.78, 0.86)
         _ellipse(room, lx, ly, la, lb, 1, sign * rng.uniform(3, 12))
         frame["lungs"].append((lx, ly, la, lb, sign))
-    heart = (cx + a * rng.uniform(0.05, 0.15), cy - b * rng.uniform(0.05, 0.2), a * rng.uniform(0.26, 0.33), b * rng.uniform(0.34, 0.45))
+    heart = (
+        cx + a * rng.uniform(0.05, 0.15),
+        cy - b * rng.uniform(0.05, 0.2),
+        a * rng.uniform(0.26, 0.33),
+        b * rng.uniform(0.34, 0.45),
+    )
     _ellipse(room, *heart, 0, 25)
     gradient = np.linspace(-25, 35, n, dtype=np.float32)[:, None]
     values = np.where(room > 0, lung + gradient, values).astype(np.float32)
@@ -208,8 +213,18 @@ def _tubes(
         turn, width = rng.uniform(0, math.pi), rng.uniform(3, 7)
         half = np.array([math.cos(turn), math.sin(turn)]) * width * rng.uniform(2.2, 4.0)
         bend = np.array([-half[1], half[0]]) * rng.uniform(-0.35, 0.35)
-        path = np.stack([middle - half, middle - half / 2 + bend * 0.75, middle + bend, middle + half / 2 + bend * 0.75, middle + half])
-        strokes.append(Strokes(tuple(tapered(path, np.array([0.6, 0.9, 1, 0.9, 0.6]) * width)), (draw(rng, own["vessel_hu"]),)))
+        path = np.stack(
+            [
+                middle - half,
+                middle - half / 2 + bend * 0.75,
+                middle + bend,
+                middle + half / 2 + bend * 0.75,
+                middle + half,
+            ]
+        )
+        strokes.append(
+            Strokes(tuple(tapered(path, np.array([0.6, 0.9, 1, 0.9, 0.6]) * width)), (draw(rng, own["vessel_hu"]),))
+        )
         found.append(Distractor("vessel", _around(path, width / 2)))
     for _ in range(int(rng.integers(0, 3))):
         at = int(rng.integers(len(rows)))

@@ -80,7 +80,9 @@ def _lung(room: npt.NDArray[np.uint8], n: int, x: float, base: float, sign: int,
     dome = base - n * 0.055 * (1 - (along * 0.9) ** 2) + n * 0.05 * (along > 0) * along
     bottom = np.stack([x + sign * half * along, dome], axis=1)
     left = np.stack([x - sign * half * (0.45 + 0.5 * at[::-1]), top + at[::-1] * (base - top)], axis=1)
-    cap = np.stack([x + sign * half * 0.5 * np.linspace(-1, 1, 8), top - n * 0.02 * (1 - np.linspace(-1, 1, 8) ** 2)], axis=1)
+    cap = np.stack(
+        [x + sign * half * 0.5 * np.linspace(-1, 1, 8), top - n * 0.02 * (1 - np.linspace(-1, 1, 8) ** 2)], axis=1
+    )
     cv2.fillPoly(room, [np.rint(np.concatenate([right, bottom, left, cap])).astype(np.int32)], 1)
 
 
@@ -99,9 +101,7 @@ def _effusion(
     room[inside] = 0
 
 
-def _blob(
-    values: npt.NDArray[Any], x: float, y: float, a: float, b: float, level: float, turned: float = 0.0
-) -> None:
+def _blob(values: npt.NDArray[Any], x: float, y: float, a: float, b: float, level: float, turned: float = 0.0) -> None:
     cv2.ellipse(values, (round(x), round(y)), (round(a), round(b)), turned, 0, 360, level, -1)
 
 
@@ -124,7 +124,11 @@ def _bones(side: int, own: dict[str, Any], rng: np.random.Generator) -> tuple[li
         lines = [p for path in before if path is not None for p in tapered(path, np.full(len(path), width * 1.1))]
         strokes.append(Strokes(tuple(lines), (draw(rng, own["rib"]) * 0.6,), adds=True, soft=6))
         clavicle = np.array([[0.5 + sign * 0.04, 0.165], [0.5 + sign * 0.18, 0.12], [0.5 + sign * 0.34, 0.13]]) * side
-        strokes.append(Strokes(tuple(tapered(clavicle, np.full(3, width * 1.3))), (draw(rng, own["rib"]) * 1.4,), adds=True, soft=4))
+        strokes.append(
+            Strokes(
+                tuple(tapered(clavicle, np.full(3, width * 1.3))), (draw(rng, own["rib"]) * 1.4,), adds=True, soft=4
+            )
+        )
     return strokes, crossings
 
 

@@ -19,7 +19,16 @@ from medloupe.evals.phantoms.scene import Scene
 from medloupe.prompts import knowledge
 from medloupe.types import Frozen, Mask
 
-__all__ = ["Change", "ImageTruth", "LesionTruth", "PhantomTruth", "TrueOrFalse", "assessable", "image_truth", "site_word"]
+__all__ = [
+    "Change",
+    "ImageTruth",
+    "LesionTruth",
+    "PhantomTruth",
+    "TrueOrFalse",
+    "assessable",
+    "image_truth",
+    "site_word",
+]
 
 Bools = npt.NDArray[np.bool_]
 Change = Literal["same", "grown", "shrunk", "new", "gone"]
@@ -216,7 +225,9 @@ def _statements(scene: Scene, finding: str, lesions: Sequence[LesionTruth]) -> l
             said += _presence(other, other in scene.findings)
     more = len(lesions) + max(1, round(len(lesions) / 2))
     if lesions:
-        said += _pair(finding, None, "count", float(len(lesions)), float(more), "", f"There are {{}} of type {finding}.")
+        said += _pair(
+            finding, None, "count", float(len(lesions)), float(more), "", f"There are {{}} of type {finding}."
+        )
     for lesion in lesions:
         said += _about(lesion)
     return said

@@ -108,4 +108,6 @@ class Packer:
 
 def batch_of(step: int, scenes: int, packer: Packer, split: str = "train") -> Batch:
     """Step n's batch: the views of `scenes` phantoms, the same whenever and wherever it is made."""
-    return packer([s for n in range(step * scenes, (step + 1) * scenes) for s in samples_of(n, packer.view_px, split) if s.turns])
+    return packer(
+        [s for n in range(step * scenes, (step + 1) * scenes) for s in samples_of(n, packer.view_px, split) if s.turns]
+    )

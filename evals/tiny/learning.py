@@ -37,7 +37,10 @@ class Learner:
         width = model.config.vision_config.hidden_size
         self._classes = [len(values) for values in LABELS.values()]
         self.heads = torch.nn.ModuleDict(
-            {"cells": torch.nn.Linear(width, (CELLS // patches) ** 2), "labels": torch.nn.Linear(width, sum(self._classes))}
+            {
+                "cells": torch.nn.Linear(width, (CELLS // patches) ** 2),
+                "labels": torch.nn.Linear(width, sum(self._classes)),
+            }
         ).to(device)
         trained = [*self.model.parameters(), *self.heads.parameters()]
         groups = [
@@ -79,7 +82,9 @@ class Learner:
         seen = inner.vision_tower(batch.pixels, output_hidden_states=True).hidden_states[-1]
         embedded = inner.get_input_embeddings()(batch.tokens)
         projected = inner.multi_modal_projector(seen)
-        embedded = self._torch.cat([embedded[:, :1], projected.to(embedded.dtype), embedded[:, 1 + seen.shape[1] :]], dim=1)
+        embedded = self._torch.cat(
+            [embedded[:, :1], projected.to(embedded.dtype), embedded[:, 1 + seen.shape[1] :]], dim=1
+        )
         decoded = inner.language_model(
             inputs_embeds=embedded, attention_mask=batch.mask, position_ids=batch.positions, use_cache=False
         )

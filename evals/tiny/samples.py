@@ -133,9 +133,7 @@ def _boxes(scene: Scene, rng: np.random.Generator) -> list[tuple[int, int, int, 
     return found
 
 
-def _round_lesion(
-    scene: Scene, lesion: Lesion, share: float, rng: np.random.Generator
-) -> tuple[int, int, int, int]:
+def _round_lesion(scene: Scene, lesion: Lesion, share: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
     side = max(lesion.long_axis / share, 14)
     loose = max(0.0, 0.5 - share * 0.55) * 0.9 * side
     dx, dy = rng.uniform(-loose, loose, 2)

@@ -142,7 +142,9 @@ class Trainer:
     def _say(self, steps_a_second: float) -> None:
         left = (self.plan.steps - self.step) / max(steps_a_second, 1e-9) / 60
         named = ", ".join(f"{name} {value:.3f}" for name, value in self.losses[-1].items())
-        click.echo(f"step {self.step}/{self.plan.steps}  {named}  {steps_a_second:.2f} steps/s  {left:.0f} min left", err=True)
+        click.echo(
+            f"step {self.step}/{self.plan.steps}  {named}  {steps_a_second:.2f} steps/s  {left:.0f} min left", err=True
+        )
 
     def save_checkpoint(self) -> None:
         """Everything that the next step depends on; written beside and moved, so that a kill leaves a whole file."""
@@ -203,7 +205,15 @@ class _Log:
 @click.option("--threads", type=int, default=0, help="Of torch; 0: its own choice.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Threads that draw phantoms.")
 def main(
-    out: Path, until: int | None, device: str, threads: int, workers: int, steps: int, scenes: int, peak: float, seed: int
+    out: Path,
+    until: int | None,
+    device: str,
+    threads: int,
+    workers: int,
+    steps: int,
+    scenes: int,
+    peak: float,
+    seed: int,
 ) -> None:
     """Train, or go on; see the module."""
     try:
@@ -213,7 +223,9 @@ def main(
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
     trainer.run(until)
-    click.echo(f"{trainer.step} of {steps} steps done; {out / 'model' if trainer.step >= steps else out / 'checkpoint.pt'}")
+    click.echo(
+        f"{trainer.step} of {steps} steps done; {out / 'model' if trainer.step >= steps else out / 'checkpoint.pt'}"
+    )
 
 
 if __name__ == "__main__":

@@ -113,10 +113,40 @@ def words() -> list[str]:
     """Every word that is one token: those of the prompts, the replies and the vocabulary, bare and after a space."""
     kinds = knowledge("phantoms")["kinds"]
     tables = knowledge("attributes")["attributes"]
-    plain = {
-        "yes", "no", "unsure", "view", "at", "wide", "Describe", "Where", "to", "look", "Look", "closer", "is",
-        "present", "absent", "the", "region", "A", "No", "too", "small", "in", "this", "describe", "seen", "px", "mm",
-    } | {k["modality"] for k in kinds.values()} | {k["finding"] for k in kinds.values()} | set(knowledge("findings")["findings"])
+    plain = (
+        {
+            "yes",
+            "no",
+            "unsure",
+            "view",
+            "at",
+            "wide",
+            "Describe",
+            "Where",
+            "to",
+            "look",
+            "Look",
+            "closer",
+            "is",
+            "present",
+            "absent",
+            "the",
+            "region",
+            "A",
+            "No",
+            "too",
+            "small",
+            "in",
+            "this",
+            "describe",
+            "seen",
+            "px",
+            "mm",
+        }
+        | {k["modality"] for k in kinds.values()}
+        | {k["finding"] for k in kinds.values()}
+        | set(knowledge("findings")["findings"])
+    )
     plain |= {name for name in tables} | {part for name in tables for part in name.split("_")}
     for name in (*_ORDER, "site"):
         plain |= {str(v) for v in tables[name]["values"]} | {str(v).capitalize() for v in tables[name]["values"]}
