@@ -199,6 +199,19 @@ def phantom(out: Path, kind: str, count: int, seed: int, **drawing: Any) -> None
     run_phantom(out, kind, count=count, seed=seed, **drawing)
 
 
+@cli.command("serve-tiny")
+@click.option("--folder", type=click.Path(path_type=Path), help="Another folder of it than the packaged one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+def serve_tiny(folder: Path | None, port: int) -> int:
+    """Serve loupe-tiny on this machine's loopback, as an OpenAI-compatible endpoint, until interrupted.
+
+    It is a small model for tests and demonstrations, trained on phantoms only.
+    """
+    from medloupe.apps.serve import run_serve_tiny
+
+    return run_serve_tiny(folder, port)
+
+
 @cli.command()
 @click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder.")
 @click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint.")

@@ -21,5 +21,5 @@ def run_phantom(
     profile: Any = "shifted" if shifted else "standard"
     order = Order(kind=cast(Kind, kind), profile=profile, slices=slices, pairs=pairs, faults=faults)
     with click.progressbar(length=count, label="drawing", file=sys.stderr) as bar:
-        truths = write_set(out, order, count=count, seed=seed, progress=lambda done: bar.update(1))
+        truths = write_set(out, order, count=count, seed=seed, progress=lambda: bar.update(1))
     click.echo(f"{count} phantom{'s' if count > 1 else ''} in {out}, {len(truths)} truth.json")

@@ -1,10 +1,10 @@
 """How well loupe-tiny reads phantoms that it has never seen, drawn as in training and with shifted parameters.
 
-    python -m medloupe.evals.bench_tiny --model out/tiny/model --phantoms 60
+    python -m medloupe.evals.bench_tiny --model out/tiny/loupe-tiny --phantoms 60
 
-Views of phantoms of the test seeds are described, searched and asked about, through the same client as any VLM. Printed:
-accuracy of each attribute on zoomed views, F1 of the finding and of the boxes, valid JSON, statements judged rightly in
-pairs (both of a pair). Exit 1 when a bar is missed on unseen seeds.
+Views of phantoms of the test seeds are described, searched and asked about, through the same client as any VLM.
+Printed: accuracy of each attribute on zoomed views, F1 of the finding, recall and precision of the boxes, valid JSON,
+statements judged rightly in pairs (both of a pair). Exit 1 when a bar is missed on unseen seeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import click
@@ -71,7 +70,7 @@ class Scores:
 
     def missed(self) -> list[str]:
         """Names of the bars that are missed."""
-        bars = BARS | {name: BARS["attribute"] for name in self.attributes}
+        bars = BARS | dict.fromkeys(self.attributes, BARS["attribute"])
         return [name for name, (figure, n) in self.table().items() if n and figure < bars.get(name, 0.0)]
 
 
@@ -194,7 +193,7 @@ def _iou(a: Box, b: Box) -> float:
 
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
-@click.option("--model", default="out/tiny/model", show_default=True, help="A model folder, or an endpoint's URL.")
+@click.option("--model", default="out/tiny/loupe-tiny", show_default=True, help="A model folder, or an endpoint's URL.")
 @click.option("--name", help="The model's name at the endpoint.")
 @click.option("--phantoms", type=int, default=60, show_default=True, help="Of each profile, eight views each.")
 @click.option("--view-px", type=int, default=144, show_default=True)

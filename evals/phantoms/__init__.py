@@ -8,6 +8,6 @@ from medloupe.evals.phantoms.parameters import KINDS, split_of, split_seeds
 from medloupe.evals.phantoms.truth import ImageTruth, LesionTruth, PhantomTruth, TrueOrFalse
 
 __all__ = [
-    "KINDS", "ImageTruth", "LesionTruth", "Order", "PhantomTruth", "TrueOrFalse", "make_scene", "read_truth", "split_of",
-    "split_seeds", "write_phantom", "write_set",
+    "KINDS", "ImageTruth", "LesionTruth", "Order", "PhantomTruth", "TrueOrFalse", "make_scene", "read_truth",
+    "split_of", "split_seeds", "write_phantom", "write_set",
 ]  # fmt: skip

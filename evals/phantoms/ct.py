@@ -34,7 +34,8 @@ def ct_scene(seed: int, profile: Profile = "standard", sizes: list[float] | None
     places = room_places(lungs, _STEP, sizes, rng)
     lesions = draw_lesions("ct", profile, rng, places, lung)
     return Scene(
-        kind="ct", profile=profile, seed=seed, width=side, height=side, spacing_mm=round(draw(rng, own["spacing_mm"]), 4),
+        kind="ct", profile=profile, seed=seed, width=side, height=side,
+        spacing_mm=round(draw(rng, own["spacing_mm"]), 4),
         fields=fields, field_step=_STEP, strokes=strokes, lesions=lesions,
         distractors=tuple(d for d in distractors if not any(_meets(d.box, l.box) for l in lesions)),
         blur=draw(rng, own["blur"]), noise=draw(rng, own["noise"]), grain=draw(rng, own["grain"]),

@@ -29,7 +29,8 @@ def cxr_scene(seed: int, profile: Profile = "standard", sizes: list[float] | Non
     sizes = lesion_sizes(rng, profile) if sizes is None else sizes
     places = room_places(room, _STEP, [max(size, 10.0) for size in sizes], rng)
     return Scene(
-        kind="cxr", profile=profile, seed=seed, width=side, height=side, spacing_mm=round(draw(rng, own["spacing_mm"]), 4),
+        kind="cxr", profile=profile, seed=seed, width=side, height=side,
+        spacing_mm=round(draw(rng, own["spacing_mm"]), 4),
         fields=fields, field_step=_STEP, strokes=(*strokes, _marker(side)), distractors=tuple(distractors),
         lesions=draw_lesions("cxr", profile, rng, places, lung), findings=findings,
         blur=draw(rng, own["blur"]), noise=draw(rng, own["noise"]), grain=draw(rng, own["grain"]), limits=(0.0, 4095.0),

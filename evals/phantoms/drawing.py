@@ -49,7 +49,7 @@ def draw_lesions(
 def draw_lesion(
     kind: Kind, profile: Profile, rng: np.random.Generator, place: tuple[float, float, float], ground: float
 ) -> Lesion:
-    """A lesion at (column, row) with a long axis, pixels. ground: the value around it (of kinds whose level it sets)."""
+    """A lesion at (column, row) with a long axis, pixels. ground: the value around it."""
     x, y, size = place
     shape, margin = shape_words(rng, size)
     least, table = knowledge("phantoms")["least"], parameters("lesions", profile)

@@ -58,7 +58,7 @@ class Order:
 
 
 def write_set(
-    out: Path, order: Order, *, count: int, seed: int, progress: Callable[[int], None] = lambda done: None
+    out: Path, order: Order, *, count: int, seed: int, progress: Callable[[], object] = lambda: None
 ) -> list[Path]:
     """Phantoms `seed` to `seed + count - 1`, a folder each, in the new folder `out`; their truth.json files.
 
@@ -75,7 +75,7 @@ def write_set(
     written = []
     for number in range(seed, seed + count):
         written += write_phantom(out / f"{order.kind}-{number:07d}", order, number)
-        progress(number - seed + 1)
+        progress()
     return written
 
 

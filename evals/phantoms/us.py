@@ -1,4 +1,4 @@
-"""Ultrasound-like pictures: speckled layers of tissue, masses, shadows below bright things, dark tubes that are vessels."""
+"""Ultrasound-like pictures: speckled layers of tissue, masses, shadows, and vessels as dark tubes."""
 
 from __future__ import annotations
 

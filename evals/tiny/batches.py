@@ -1,8 +1,8 @@
 """Views and their turns as one training batch: the picture is encoded once, and each turn sees it and nothing else.
 
-A row is `<s>`, the picture's tokens, then every turn of the view one after another. A turn's tokens attend to the picture
-and to their own turn, and stand at the positions that they have when the turn is asked alone: packing changes nothing
-for the model but the time.
+A row is `<s>`, the picture's tokens, then every turn of the view one after another. A turn's tokens attend to the
+picture and to their own turn, and stand at the positions that they have when the turn is asked alone: packing changes
+nothing for the model but the time.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ _CELLS_WEIGHT = 1.0
 _LABELS_WEIGHT = 0.5
 
 
-def rate(step: int, steps: int, peak: float, warm: int = 150) -> float:
+def rate(step: int, steps: int, peak: float) -> float:
     """Learning rate: a linear rise, then half a cosine down to a hundredth."""
+    warm = min(150, steps // 10)
     if step < warm:
         return peak * (step + 1) / warm
     share = min((step - warm) / max(steps - warm, 1), 1.0)
@@ -27,7 +28,7 @@ def rate(step: int, steps: int, peak: float, warm: int = 150) -> float:
 
 
 class Learner:
-    """The model with its two training heads and an optimiser."""
+    """The model with its two training heads and the optimisers."""
 
     def __init__(self, model: Any, *, patches: int, peak: float = 1e-3, device: str = "cpu") -> None:
         import torch
@@ -42,24 +43,29 @@ class Learner:
                 "labels": torch.nn.Linear(width, sum(self._classes)),
             }
         ).to(device)
-        trained = [*self.model.parameters(), *self.heads.parameters()]
-        groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": 0.05},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        named = [*self.model.named_parameters(), *self.heads.named_parameters()]
+        inner = [p for name, p in named if p.ndim == 2 and ".layers." in name]
+        others = [p for name, p in named if not (p.ndim == 2 and ".layers." in name)]
+        # Matrices inside the layers by Muon (Jordan et al., 2024), the others by AdamW: in a short trial it found
+        # outlines far sooner than AdamW alone.
+        self.optimisers = [
+            torch.optim.Muon(inner, lr=peak, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01),
         ]
-        self.optimiser = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.98))
 
     def step(self, batch: Batch, step: int, steps: int) -> dict[str, float]:
         """Learn from one batch; the losses."""
         torch = self._torch
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate(step, steps, self.peak)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate(step, steps, self.peak)
+            optimiser.zero_grad(set_to_none=True)
         losses = self.losses(batch.to(self.device))
         total = losses["words"] + _CELLS_WEIGHT * losses["cells"] + _LABELS_WEIGHT * losses["labels"]
-        self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def losses(self, batch: Batch) -> dict[str, Any]:

@@ -27,6 +27,8 @@ CELLS = 48
 """Cells of a view's side in which what is lesion is told to the vision tower in training."""
 SEEN = 0.04
 """Share of the view's side: a lesion smaller than this need not be located."""
+_UNKNOWN = 0.15
+"""Share of views of which the modality is not told: pictures do not say it."""
 _SURE = (0.12, 0.16)
 """Between these shares of the side either a description or "look closer" is right: neither is trained."""
 
@@ -172,11 +174,12 @@ def _sample(scene: Scene, box: tuple[int, int, int, int], view_px: int, rng: np.
     seen, whole = _inside(scene, box)
     lesion = _middle(seen, box)
     turns: list[Turn] = []
-    modality = knowledge("phantoms")["kinds"][scene.kind]["modality"]
+    known = rng.random() >= _UNKNOWN
+    modality = knowledge("phantoms")["kinds"][scene.kind]["modality"] if known else "OT"
     place = Place.of(box, scene.width, scene.height)
     share = lesion.long_axis / side if lesion is not None else 0.0
     closer = share < LOOK_CLOSER
-    unclear = lesion is None and bool(seen) or lesion is not None and _SURE[0] < share < _SURE[1]
+    unclear = (lesion is None and bool(seen)) or (lesion is not None and _SURE[0] < share < _SURE[1])
     if not unclear:
         turns.append(_describe(scene, lesion, box, modality, place, closer))
         turns += _probes(scene, lesion, box, modality, place, closer, rng)
@@ -196,7 +199,7 @@ def _finding(scene: Scene) -> str:
 def _inside(
     scene: Scene, box: tuple[int, int, int, int]
 ) -> tuple[list[Lesion], list[tuple[float, float, float, float]] | None]:
-    """(lesions of which anything is inside, boxes of those to be located); None where one is cut or nearly too small."""
+    """(lesions that are inside, if in part; boxes of those to locate, None where one is cut or nearly too small)."""
     side = box[2] - box[0]
     seen, boxes, doubtful = [], [], False
     for lesion in scene.lesions:

@@ -29,6 +29,8 @@ from medloupe.models.tiny.build import TinyConfig, build_model, build_processor,
 
 __all__ = ["Plan", "Trainer", "main"]
 
+MODEL = "loupe-tiny"
+"""Folder of the finished model, in the run's folder: its profile is found by this name."""
 _AHEAD = 4
 """Batches that are drawn while the network learns."""
 _LOGGED_EVERY = 10
@@ -42,12 +44,12 @@ class Plan:
     steps: int
     scenes: int = 4
     """Phantoms a step, eight views each."""
-    peak: float = 1e-3
+    peak: float = 2e-3
     seed: int = 0
 
 
 class Trainer:
-    """One run in one folder: checkpoint.pt, losses.csv, plan.json, mlflow.db and, at the end, model/."""
+    """One run in one folder: checkpoint.pt, losses.csv, plan.json, mlflow.db and, at the end, loupe-tiny/."""
 
     def __init__(self, folder: Path, plan: Plan, *, device: str = "auto", threads: int = 0, workers: int = 1) -> None:
         """threads: of torch, 0 for its own choice; workers: threads that draw phantoms. UsageError for another plan."""
@@ -87,7 +89,8 @@ class Trainer:
             state = self._torch.load(kept, map_location=self.device, weights_only=True)
             self.learner.model.load_state_dict(state["model"])
             self.learner.heads.load_state_dict(state["heads"])
-            self.learner.optimiser.load_state_dict(state["optimiser"])
+            for optimiser, kept_state in zip(self.learner.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(kept_state)
             self.step, self.losses = state["step"], state["losses"]
 
     def run(self, until: int | None = None) -> None:
@@ -112,7 +115,7 @@ class Trainer:
             signal.signal(signal.SIGTERM, before)
             self.save_checkpoint()
         if self.step >= self.plan.steps:
-            save(self.learner.model, self.processor, self.folder / "model")
+            save(self.learner.model, self.processor, self.folder / MODEL)
 
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -142,16 +145,15 @@ class Trainer:
     def _say(self, steps_a_second: float) -> None:
         left = (self.plan.steps - self.step) / max(steps_a_second, 1e-9) / 60
         named = ", ".join(f"{name} {value:.3f}" for name, value in self.losses[-1].items())
-        click.echo(
-            f"step {self.step}/{self.plan.steps}  {named}  {steps_a_second:.2f} steps/s  {left:.0f} min left", err=True
-        )
+        pace = f"{steps_a_second:.2f} steps/s  {left:.0f} min left"
+        click.echo(f"step {self.step}/{self.plan.steps}  {named}  {pace}", err=True)
 
     def save_checkpoint(self) -> None:
         """Everything that the next step depends on; written beside and moved, so that a kill leaves a whole file."""
         learner, kept = self.learner, self.folder / "checkpoint.pt"
         state = {
             "model": learner.model.state_dict(), "heads": learner.heads.state_dict(),
-            "optimiser": learner.optimiser.state_dict(), "step": self.step, "losses": self.losses,
+            "optimisers": [optimiser.state_dict() for optimiser in learner.optimisers], "step": self.step, "losses": self.losses,
         }  # fmt: skip
         beside = kept.with_suffix(".new")
         self._torch.save(state, beside)
@@ -198,7 +200,7 @@ class _Log:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/tiny"), show_default=True)
 @click.option("--steps", type=int, default=2000, show_default=True, help="Of the whole run.")
 @click.option("--scenes", type=int, default=4, show_default=True, help="Phantoms a step, eight views each.")
-@click.option("--peak", type=float, default=1e-3, show_default=True, help="Highest learning rate.")
+@click.option("--peak", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights.")
 @click.option("--until", type=int, help="Stop after that step; the run can be gone on with.")
 @click.option("--device", default="auto", show_default=True)
@@ -224,7 +226,7 @@ def main(
         sys.exit(error.exit_code)
     trainer.run(until)
     click.echo(
-        f"{trainer.step} of {steps} steps done; {out / 'model' if trainer.step >= steps else out / 'checkpoint.pt'}"
+        f"{trainer.step} of {steps} steps done; {out / MODEL if trainer.step >= steps else out / 'checkpoint.pt'}"
     )
 
 

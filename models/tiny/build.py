@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medloupe.models.tiny import write_sums
 from medloupe.models.tiny.language import pieces, words
 
 __all__ = ["SPECIAL", "TinyConfig", "build_model", "build_processor", "build_tokenizer", "save"]
@@ -90,8 +91,8 @@ def build_model(config: TinyConfig, tokenizer: Any, seed: int = 0) -> Any:
         vocab_size=len(tokenizer), hidden_size=config.text_width, intermediate_size=config.text_inner,
         num_hidden_layers=config.text_layers, num_attention_heads=config.text_heads,
         num_key_value_heads=config.text_heads,
-        max_position_embeddings=config.longest, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id, tie_word_embeddings=False,
+        max_position_embeddings=config.longest, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, tie_word_embeddings=False,
     )  # fmt: skip
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(
@@ -110,7 +111,7 @@ def build_model(config: TinyConfig, tokenizer: Any, seed: int = 0) -> Any:
 
 
 def _places(side: int, width: int) -> Any:
-    """(side * side, width) sines and cosines of row and column (the fixed table of Chen et al.'s MoCo v3, ICCV 2021)."""
+    """(side * side, width) sines and cosines of row and column (as in MoCo v3: Chen, Xie and He, ICCV 2021)."""
     import torch
 
     rates = 1.0 / 10000.0 ** (torch.arange(width // 4) / (width // 4))
@@ -147,7 +148,7 @@ def _waves(side: int, width: int) -> Any:
 
 
 def save(model: Any, processor: Any, folder: Path) -> None:
-    """Write config, weights (fp16 safetensors), tokenizer, image processor and chat template."""
+    """Write config, weights (fp16 safetensors), tokenizer, image processor and chat template, and their sha-256."""
     import copy
 
     import torch
@@ -155,3 +156,4 @@ def save(model: Any, processor: Any, folder: Path) -> None:
     half = copy.deepcopy(model).to(torch.float16)
     half.save_pretrained(folder)
     processor.save_pretrained(folder)
+    write_sums(folder)

@@ -109,45 +109,19 @@ def pieces() -> list[str]:
     return sorted(stretches | phrases | {p.capitalize() for p in phrases}, key=lambda p: (-len(p), p))
 
 
+_PLAIN = (
+    "yes no unsure view at wide Describe Where to look Look closer is present absent the region A No too small in this "
+    "describe seen px mm OT"
+)
+
+
 def words() -> list[str]:
     """Every word that is one token: those of the prompts, the replies and the vocabulary, bare and after a space."""
     kinds = knowledge("phantoms")["kinds"]
     tables = knowledge("attributes")["attributes"]
-    plain = (
-        {
-            "yes",
-            "no",
-            "unsure",
-            "view",
-            "at",
-            "wide",
-            "Describe",
-            "Where",
-            "to",
-            "look",
-            "Look",
-            "closer",
-            "is",
-            "present",
-            "absent",
-            "the",
-            "region",
-            "A",
-            "No",
-            "too",
-            "small",
-            "in",
-            "this",
-            "describe",
-            "seen",
-            "px",
-            "mm",
-        }
-        | {k["modality"] for k in kinds.values()}
-        | {k["finding"] for k in kinds.values()}
-        | set(knowledge("findings")["findings"])
-    )
-    plain |= {name for name in tables} | {part for name in tables for part in name.split("_")}
+    plain = set(_PLAIN.split()) | set(knowledge("findings")["findings"])
+    plain |= {kind[name] for kind in kinds.values() for name in ("modality", "finding")}
+    plain |= set(tables) | {part for name in tables for part in name.split("_")}
     for name in (*_ORDER, "site"):
         plain |= {str(v) for v in tables[name]["values"]} | {str(v).capitalize() for v in tables[name]["values"]}
     single = sorted({w for w in plain if re.fullmatch(r"[A-Za-z]+", w)})

@@ -18,7 +18,16 @@ from pydicom.uid import (
 
 from medloupe.errors import InputRejected
 from medloupe.prompts import knowledge
-from medloupe.tools.imaging.frame import MAX_INFLATED_BYTES, PHANTOM_WARNING, Draft, Frame, Values, check_size, compact, rescaled
+from medloupe.tools.imaging.frame import (
+    MAX_INFLATED_BYTES,
+    PHANTOM_WARNING,
+    Draft,
+    Frame,
+    Values,
+    check_size,
+    compact,
+    rescaled,
+)
 from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing, stack_key
 from medloupe.tools.imaging.marks import Mark, read_rtstruct, read_seg, read_sr
 from medloupe.tools.imaging.pixels import PIXEL_TAGS, check_length, decoded, syntax_name

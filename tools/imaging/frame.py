@@ -12,7 +12,8 @@ from medloupe.errors import InputRejected
 from medloupe.types import Image
 
 __all__ = [
-    "MAX_FILE_BYTES", "MAX_INFLATED_BYTES", "MAX_PIXELS", "MAX_TOTAL_PIXELS", "PHANTOM_WARNING", "Draft", "Frame", "Values", "check_size",
+    "MAX_FILE_BYTES", "MAX_INFLATED_BYTES", "MAX_PIXELS", "MAX_TOTAL_PIXELS", "PHANTOM_WARNING", "Draft",
+    "Frame", "Values", "check_size",
     "compact",
     "rescaled",
 ]  # fmt: skip

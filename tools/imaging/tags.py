@@ -12,7 +12,9 @@ from typing import Any
 
 from pydicom.datadict import tag_for_keyword
 
-__all__ = ["BadValueError", "code", "functional", "item", "items", "letters", "numbers", "says", "stated", "uid", "whole"]
+__all__ = [
+    "BadValueError", "code", "functional", "item", "items", "letters", "numbers", "says", "stated", "uid", "whole",
+]  # fmt: skip
 
 _UID = re.compile(r"[0-9.]{1,64}")
 

@@ -108,7 +108,7 @@ def test_a_stopped_run_that_is_resumed_has_the_same_losses(tmp_path) -> None:
     assert resumed.losses == whole.losses
     assert len(whole.losses) == 4
     assert (tmp_path / "whole" / "losses.csv").read_text() == (tmp_path / "halves" / "losses.csv").read_text()
-    assert json.loads((tmp_path / "halves" / "model" / "config.json").read_text())["model_type"] == "llava"
+    assert json.loads((tmp_path / "halves" / "loupe-tiny" / "config.json").read_text())["model_type"] == "llava"
     assert (tmp_path / "halves" / "mlflow.db").is_file()
 
 
