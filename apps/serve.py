@@ -21,7 +21,8 @@ def run_serve_tiny(folder: Path | None, port: int) -> int:
         raise UsageError(f"{found} is not a model folder (it holds no config.json)")
     name = str(found.resolve())
     click.echo("loupe-tiny: a test and demonstration model, trained on phantoms; it knows no real image.", err=True)
-    click.echo(f"medloupe ask STUDY QUESTION --vlm http://127.0.0.1:{port}/v1 --vlm-model {shlex.quote(name)}", err=True)
+    ask = f"--vlm http://127.0.0.1:{port}/v1 --vlm-model {shlex.quote(name)}"
+    click.echo(f"medloupe ask STUDY QUESTION {ask}", err=True)
     try:
         # float32 as LocalVLM on a CPU, so that the same view gets the same words from both.
         serve(name, port=port, device="cpu", dtype="float32")

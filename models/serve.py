@@ -16,9 +16,7 @@ from pathlib import Path
 __all__ = ["main", "serve"]
 
 
-def serve(
-    folder: str, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", dtype: str = "auto"
-) -> None:
+def serve(folder: str, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", dtype: str = "auto") -> None:
     """Serve one model folder until interrupted. The model is called by the folder's path, as given.
 
     dtype: "auto" is what the weights are stored in; LocalVLM computes in float32 on a CPU.

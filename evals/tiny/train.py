@@ -153,7 +153,8 @@ class Trainer:
         learner, kept = self.learner, self.folder / "checkpoint.pt"
         state = {
             "model": learner.model.state_dict(), "heads": learner.heads.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in learner.optimisers], "step": self.step, "losses": self.losses,
+            "optimisers": [optimiser.state_dict() for optimiser in learner.optimisers],
+            "step": self.step, "losses": self.losses,
         }  # fmt: skip
         beside = kept.with_suffix(".new")
         self._torch.save(state, beside)
@@ -225,9 +226,8 @@ def main(
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
     trainer.run(until)
-    click.echo(
-        f"{trainer.step} of {steps} steps done; {out / MODEL if trainer.step >= steps else out / 'checkpoint.pt'}"
-    )
+    kept = MODEL if trainer.step >= steps else "checkpoint.pt"
+    click.echo(f"{trainer.step} of {steps} steps done; {out / kept}")
 
 
 if __name__ == "__main__":
