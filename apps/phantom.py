@@ -20,6 +20,6 @@ def run_phantom(
     """Write them, with a progress bar on a terminal; UsageError for what cannot be drawn or a folder in use."""
     profile: Any = "shifted" if shifted else "standard"
     order = Order(kind=cast(Kind, kind), profile=profile, slices=slices, pairs=pairs, faults=faults)
-    with click.progressbar(length=count, label="drawing", file=sys.stderr) as bar:
+    with click.progressbar(length=count, label="drawing", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         truths = write_set(out, order, count=count, seed=seed, progress=lambda: bar.update(1))
     click.echo(f"{count} phantom{'s' if count > 1 else ''} in {out}, {len(truths)} truth.json")

@@ -31,7 +31,8 @@ def _noise(values: Floats, spread: float, rng: np.random.Generator) -> Floats:
 
 def _blur(values: Floats, spread: float, rng: np.random.Generator) -> Floats:
     del spread
-    return cv2.GaussianBlur(values, (0, 0), values.shape[1] / 512 * rng.uniform(1.2, 2.5))
+    blurred: Floats = cv2.GaussianBlur(values, (0, 0), values.shape[1] / 512 * rng.uniform(1.2, 2.5))
+    return blurred
 
 
 def _motion(values: Floats, spread: float, rng: np.random.Generator) -> Floats:
@@ -43,7 +44,8 @@ def _motion(values: Floats, spread: float, rng: np.random.Generator) -> Floats:
     reach = np.array([math.cos(turn), math.sin(turn)]) * length
     ends = [tuple(np.rint(length + side * reach).astype(int).tolist()) for side in (-1, 1)]
     cv2.line(kernel, ends[0], ends[1], 1.0)
-    return cv2.filter2D(values, -1, kernel / kernel.sum())
+    moved: Floats = cv2.filter2D(values, -1, kernel / kernel.sum())
+    return moved
 
 
 def _text(values: Floats, spread: float, rng: np.random.Generator) -> Floats:

@@ -161,7 +161,8 @@ class Lesion:
         inner = np.maximum(radius, 0.05)
         steep = 1 + (slope[place] / inner) ** 2
         across = (u * u + (v / np.float32(self.outline.aspect)) ** 2) / (inner * inner)
-        return u, v, radius / curve[place], away * np.float32(self._scale) / np.sqrt(steep * np.maximum(across, 0.2))
+        distance = away * np.float32(self._scale) / np.sqrt(steep * np.maximum(across, 0.2))
+        return tuple(part.astype(np.float32, copy=False) for part in (u, v, radius / curve[place], distance))  # type: ignore[return-value] # four of them
 
     def _share(self, grid: Grid) -> tuple[Floats, Floats]:
         u, v, relative, away = self._polar(grid)

@@ -96,14 +96,14 @@ class Packer:
         """(cells, labels, weights) of one view, patch by patch."""
         each = CELLS // self._side
         cells = sample.cells.reshape(self._side, each, self._side, each).transpose(0, 2, 1, 3)
-        cells = cells.reshape(self._side**2, each * each)
-        owner = cells.max(axis=1).astype(np.int64)
+        patches = cells.reshape(self._side**2, each * each)
+        owner = patches.max(axis=1).astype(np.int64)
         table = np.concatenate([np.full((1, len(LABELS)), -100), np.where(sample.labels < 0, -100, sample.labels)])
         for number, share in enumerate(sample.shares, start=1):
             if share < LOOK_CLOSER:
                 table[number] = -100
         count = np.bincount(owner, minlength=len(table))
-        return (cells > 0).astype(np.float32), table[owner], (1 / np.maximum(count[owner], 1)).astype(np.float32)
+        return (patches > 0).astype(np.float32), table[owner], (1 / np.maximum(count[owner], 1)).astype(np.float32)
 
 
 def batch_of(step: int, scenes: int, packer: Packer, split: str = "train") -> Batch:

@@ -164,31 +164,35 @@ def _sample(scene: Scene, box: tuple[int, int, int, int], view_px: int, rng: np.
     if picture.ndim == 2:
         picture = np.repeat(picture[..., None], 3, axis=2)
     side = box[2] - box[0]
-    grid = Grid(box[0], box[1], side / CELLS, CELLS, CELLS)
-    cells = np.zeros((CELLS, CELLS), np.uint8)
-    for n, lesion in enumerate(scene.lesions):
-        found = lesion.occupancy(grid)
-        if found is not None:
-            rows, columns, share, _ = found
-            cells[rows, columns][share > 0.4] = n + 1
     seen, whole = _inside(scene, box)
     lesion = _middle(seen, box)
-    turns: list[Turn] = []
     known = rng.random() >= _UNKNOWN
     modality = knowledge("phantoms")["kinds"][scene.kind]["modality"] if known else "OT"
     place = Place.of(box, scene.width, scene.height)
     share = lesion.long_axis / side if lesion is not None else 0.0
     closer = share < LOOK_CLOSER
     unclear = (lesion is None and bool(seen)) or (lesion is not None and _SURE[0] < share < _SURE[1])
+    turns: list[Turn] = []
     if not unclear:
         turns.append(_describe(scene, lesion, box, modality, place, closer))
         turns += _probes(scene, lesion, box, modality, place, closer, rng)
     if whole is not None:
         turns.append(Turn("locate", asking("locate", modality), location(whole, _finding(scene))))
     return ViewSample(
-        picture, tuple(turns), cells, _labels(scene), tuple(l.long_axis / side for l in scene.lesions),
+        picture, tuple(turns), _cells(scene, box), _labels(scene), tuple(x.long_axis / side for x in scene.lesions),
         None if unclear else lesion, box, closer, tuple(whole or ()),
     )  # fmt: skip
+
+
+def _cells(scene: Scene, box: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
+    grid = Grid(box[0], box[1], (box[2] - box[0]) / CELLS, CELLS, CELLS)
+    cells = np.zeros((CELLS, CELLS), np.uint8)
+    for n, lesion in enumerate(scene.lesions):
+        found = lesion.occupancy(grid)
+        if found is not None:
+            rows, columns, share, _ = found
+            cells[rows, columns][share > 0.4] = n + 1
+    return cells
 
 
 def _finding(scene: Scene) -> str:

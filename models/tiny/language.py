@@ -106,7 +106,8 @@ def pieces() -> list[str]:
         *(f'{{"attribute": "{name}", "value": "' for name in (*_ORDER, "site")),
     }  # fmt: skip
     phrases = {v for v in values if not re.fullmatch(r"[A-Za-z]+", v)}
-    return sorted(stretches | phrases | {p.capitalize() for p in phrases}, key=lambda p: (-len(p), p))
+    spellings = phrases | {p.capitalize() for p in phrases} | {f" {p}" for p in phrases}
+    return sorted(stretches | spellings, key=lambda p: (-len(p), p))
 
 
 _PLAIN = (
