@@ -49,7 +49,7 @@ class Plan:
 
 
 class Trainer:
-    """One run in one folder: checkpoint.pt, losses.csv, plan.json, mlflow.db and, at the end, loupe-tiny/."""
+    """One run in one folder: checkpoint.pt, losses.csv, plan.json, mlflow.db and loupe-tiny/, the model."""
 
     def __init__(self, folder: Path, plan: Plan, *, device: str = "auto", threads: int = 0, workers: int = 1) -> None:
         """threads: of torch, 0 for its own choice; workers: threads that draw phantoms. UsageError for another plan."""
@@ -94,7 +94,7 @@ class Trainer:
             self.step, self.losses = state["step"], state["losses"]
 
     def run(self, until: int | None = None) -> None:
-        """Train to the plan's end, or to a step; writes the model when the end is reached. Ctrl-C saves and stops."""
+        """Train to the plan's end, or to a step, and write the model as it is then. Ctrl-C keeps the checkpoint."""
         last, start, saved = min(until or self.plan.steps, self.plan.steps), time.monotonic(), time.monotonic()
         first, before = self.step, signal.signal(signal.SIGTERM, self._asked_to_stop)
         try:
@@ -114,8 +114,7 @@ class Trainer:
         finally:
             signal.signal(signal.SIGTERM, before)
             self.save_checkpoint()
-        if self.step >= self.plan.steps:
-            save(self.learner.model, self.processor, self.folder / MODEL)
+        save(self.learner.model, self.processor, self.folder / MODEL)
 
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -226,8 +225,7 @@ def main(
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
     trainer.run(until)
-    kept = MODEL if trainer.step >= steps else "checkpoint.pt"
-    click.echo(f"{trainer.step} of {steps} steps done; {out / kept}")
+    click.echo(f"{trainer.step} of {steps} steps done; the model as it is now: {out / MODEL}")
 
 
 if __name__ == "__main__":
