@@ -10,7 +10,7 @@ PART ?=
 
 .PHONY: ask test docs install lint format types imports check clean
 .PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs
-.PHONY: bench-slide fuzz
+.PHONY: bench-slide fuzz train-tiny bench-tiny
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -91,6 +91,13 @@ bench-hallucination: $(VENV)/ready
 
 calibrate: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.calibrate $(ARGS)
+
+# From nothing, or on from where a stopped run left off; CPU and GPU alike.
+train-tiny: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.tiny.train $(ARGS)
+
+bench-tiny: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_tiny $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info

@@ -37,6 +37,7 @@ from medloupe.agent.resources import Resources
 from medloupe.agent.review import read_review, review_jobs
 from medloupe.agent.revise import revise
 from medloupe.agent.state import Draft, LookTask, ReaderState, VerifyTask, fresh_turn, kept_observations, view_of
+from medloupe.agent.tiny import TinyDescriber, tiny_draft
 from medloupe.agent.trace import EventName, TraceEvent
 from medloupe.errors import ActionRejected, UsageError
 from medloupe.models.vlm.base import VLM, Message, VLMReply, VLMRequest
@@ -97,7 +98,10 @@ class ReaderNodes:
             study = self._resources.loupe(known).study
         given = update.get("next_view", state.get("next_view", 0))
         overview, new = await self._overview(study, state.get("image"), state.get("views", []), given)
-        update["warnings"] = [*study.warnings, *self._resources.warnings, *_partly(study, overview.image)]
+        shown = study.images[overview.image]
+        update["warnings"] = [
+            *study.warnings, *self._resources.warnings, *_partly(study, overview.image), *self._resources.unfit(shown),
+        ]  # fmt: skip
         update |= {"overview": overview.index, "views": [overview] if new else [], "next_view": given + new}
         emit(_event("open", turn, study=study_summary(study, overview.image), warnings=update["warnings"]))
         if new:
@@ -258,6 +262,8 @@ class ReaderNodes:
         return {"draft": draft, "warnings": [*warnings, *_reached(asker)], "spent": _spent(asker)}
 
     async def _vlm_draft(self, state: ReaderState, asker: _Asker) -> Draft:
+        if self._resources.vlm is not None and self._resources.vlm.profile.prompts == "tiny":
+            return tiny_draft(kept_observations(state))
         overview = view_of(state["views"], state["overview"])
         scene = DraftScene(
             question=state["question"],
@@ -303,6 +309,7 @@ class ReaderNodes:
             claims=tuple(state["claims"]),
             ask=asker.ask if asker else None,
             verifier_model=verifier.model if verifier else "",
+            verifier_profile=verifier.profile if verifier else None,
             picture=self._resources.picture,
         )
         verdict = await verify_claim(claim, scene, self._resources.verifiers)
@@ -420,7 +427,9 @@ class ReaderNodes:
 
     def _describer(self) -> Describer:
         vlm = self._resources.vlm
-        return MeasuredDescriber() if vlm is None else VLMDescriber(vlm.model)
+        if vlm is None:
+            return MeasuredDescriber()
+        return TinyDescriber(vlm.model) if vlm.profile.prompts == "tiny" else VLMDescriber(vlm.model)
 
     def _prefix(self, study_id: str, overview: View) -> tuple[Message, ...]:
         study = self._resources.loupe(study_id).study

@@ -16,6 +16,7 @@ from medloupe.agent.planner_grounding import GroundingPlanner
 from medloupe.agent.planner_policy import PolicyPlanner
 from medloupe.agent.planner_tools import AutoPlanner, ToolCallingPlanner
 from medloupe.agent.state import PlannerName
+from medloupe.agent.tiny import TinyPlanner
 from medloupe.errors import BackendMissing, UsageError
 from medloupe.limits import DEFAULT, Limits
 from medloupe.models.segment import load_segmenter
@@ -33,7 +34,7 @@ from medloupe.tools.verify import (
     Verifier,
     load_plugins,
 )
-from medloupe.types import View
+from medloupe.types import Image, View
 
 if TYPE_CHECKING:
     from medloupe.settings import Settings
@@ -115,9 +116,19 @@ class Resources:
             raise UsageError(
                 f"the {self.planner} planner needs a vision-language model; configure one, or use the policy planner"
             )
+        if self.vlm.profile.prompts == "tiny":
+            return TinyPlanner()
         if self.planner == "auto":
             return AutoPlanner() if self.vlm.profile.tool_calls else GroundingPlanner()
         return ToolCallingPlanner() if self.planner == "tools" else GroundingPlanner()
+
+    def unfit(self, image: Image) -> tuple[str, ...]:
+        """Warnings that what a model will say of an image means nothing."""
+        models = {model.model: model.profile for model in (self.vlm, self.verifier) if model is not None}
+        return tuple(
+            f"{profile.name} was trained on drawn phantoms only and this image is none: what it says means nothing"
+            for profile in models.values() if profile.phantoms_only and not image.phantom
+        )  # fmt: skip
 
     def models(self) -> dict[str, str]:
         """Role to model id, as every answer records it."""

@@ -184,6 +184,35 @@ def deidentify(study: Path, out: Path) -> None:
 
 
 @cli.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--kind", type=click.Choice(["ct", "cxr", "derm", "us"]), default="ct", show_default=True)
+@click.option("--n", "count", type=click.IntRange(1, 100_000), default=1, show_default=True, help="How many.")
+@click.option("--seed", type=int, default=7, show_default=True, help="Of the first; the next has the next seed.")
+@click.option("--shifted", is_flag=True, help="Drawn with shifted parameters, for judging what was never trained on.")
+@click.option("--slices", type=int, default=1, show_default=True, help="Of a short CT series; an odd number.")
+@click.option("--pairs", is_flag=True, help="Each phantom at two times, with lesions grown, shrunk, new and gone.")
+@click.option("--fault", "faults", multiple=True, help="noise, blur, motion or text; may be given several times.")
+def phantom(out: Path, kind: str, count: int, seed: int, **drawing: Any) -> None:
+    """Draw phantoms with known truth into the new folder OUT: test images of no patient, and truth.json beside them."""
+    from medloupe.apps.phantom import run_phantom
+
+    run_phantom(out, kind, count=count, seed=seed, **drawing)
+
+
+@cli.command("serve-tiny")
+@click.option("--folder", type=click.Path(path_type=Path), help="Another folder of it than the packaged one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+def serve_tiny(folder: Path | None, port: int) -> int:
+    """Serve loupe-tiny on this machine's loopback, as an OpenAI-compatible endpoint, until interrupted.
+
+    It is a small model for tests and demonstrations, trained on phantoms only.
+    """
+    from medloupe.apps.serve import run_serve_tiny
+
+    return run_serve_tiny(folder, port)
+
+
+@cli.command()
 @click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder.")
 @click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint.")
 @click.option("--check", is_flag=True, help="Ask the endpoint which models it serves. Without it nothing is contacted.")

@@ -20,6 +20,7 @@ import numpy as np
 
 from medloupe.evals.intervals import spearman_interval
 from medloupe.evals.planted import INSIDE, loose_box
+from medloupe.evals.real import real
 from medloupe.models.segment import Segmenter, load_segmenter
 from medloupe.tools.imaging import MemoryStore, load_study
 from medloupe.tools.look import Loupe
@@ -50,7 +51,7 @@ def nodules(folder: Path, segmenter: Segmenter | None) -> Iterator[Nodule]:
             continue
         mask = picture > INSIDE
         store = MemoryStore()
-        loupe = Loupe(load_study(folder / item["file"], store, modality="CT"), store, segmenter)
+        loupe = Loupe(load_study(real(folder / item["file"]), store, modality="CT"), store, segmenter)
         box = BoundingBox.from_tuple(loose_box(mask, np.random.default_rng(number)))
         region = Region(id="R1", image=0, box=box, source="claim")
         own = loupe.outline(0, box)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from medloupe.errors import MedloupeError
+from medloupe.evals.real import real
 from medloupe.models.segment import Segmenter, load_segmenter
 from medloupe.tools.imaging import MemoryStore, load_study
 from medloupe.tools.look import Outliner
@@ -69,7 +70,7 @@ def cases(folder: Path) -> Iterator[tuple[Path, BoolArray]]:
 def score(segmenter: Segmenter, file: Path, truth: BoolArray) -> Score:
     """Both ways on one image, through the code that the look tools use."""
     store = MemoryStore()
-    image = load_study(file, store).images[0]
+    image = load_study(real(file), store).images[0]
     outliner, box = Outliner(store, segmenter), BoundingBox.of_mask(truth)
     everything = BoundingBox(x0=0, y0=0, x1=image.width, y1=image.height)
     whole = outliner.outline_in(image, image.window, everything, box=box)

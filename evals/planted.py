@@ -22,6 +22,8 @@ from skimage.io import imread
 from skimage.measure import find_contours, label, regionprops
 from skimage.morphology import isotropic_dilation
 
+from medloupe.evals.real import real
+
 __all__ = ["GROWN", "LABELLED", "Planted", "Subject", "number_of_images", "plant", "subjects"]
 
 Bools = npt.NDArray[np.bool_]
@@ -92,7 +94,7 @@ def subjects(data: Path, most: int | None = None) -> Iterator[Subject]:
     for name, modality in LABELLED.items():
         for item in _items(data / name)[:most]:
             masks = [_mask(data / name / m["file"]) for m in item["masks"]]
-            file = data / name / item["file"]
+            file = real(data / name / item["file"])
             if name.startswith("histo"):
                 inner = sorted((m for m in masks if not _cut(m)), key=lambda m: -int(m.sum()))[:NUCLEI]
                 yield Subject(name, modality, file, tuple(inner), (("nucleus", len(masks)),))

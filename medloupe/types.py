@@ -88,6 +88,8 @@ class Image(Frozen):
     """(0020,0062) or (0020,0060): "L", "R", "B" or ""."""
     view_position: str = ""
     """(0018,5101): "PA", "AP", "LL", ..."""
+    phantom: bool = False
+    """Drawn by medloupe (evals/phantoms) and of no patient: no evidence about real images."""
 
     def image_to_patient(self) -> Matrix3 | None:
         """(column, row, 1) in continuous pixels to (x, y, z) in mm, LPS (PS3.3 C.7.6.2.1.1); None when unknown."""
@@ -153,6 +155,11 @@ class Study(Frozen):
     """From SEG, RTSTRUCT and SR objects beside the images."""
     warnings: tuple[str, ...] = ()
     """What was guessed, missing or left out; carried to the answer."""
+
+    @property
+    def phantom(self) -> bool:
+        """Whether any image was drawn by medloupe: such a study is no evidence about real images."""
+        return any(image.phantom for image in self.images)
 
 
 # --- looking --------------------------------------------------------------------------------------------------------

@@ -16,8 +16,11 @@ from pathlib import Path
 __all__ = ["main", "serve"]
 
 
-def serve(folder: str, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto") -> None:
-    """Serve one model folder until interrupted. The model is called by the folder's path, as given."""
+def serve(folder: str, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", dtype: str = "auto") -> None:
+    """Serve one model folder until interrupted. The model is called by the folder's path, as given.
+
+    dtype: "auto" is what the weights are stored in; LocalVLM computes in float32 on a CPU.
+    """
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from medloupe.models.torchvision_shim import prepare_torch
@@ -25,7 +28,7 @@ def serve(folder: str, *, host: str = "127.0.0.1", port: int = 8000, device: str
     prepare_torch()
     from transformers.cli.serve import Serve
 
-    Serve(force_model=folder, host=host, port=port, device=device, trust_remote_code=False)
+    Serve(force_model=folder, host=host, port=port, device=device, dtype=dtype, trust_remote_code=False)
 
 
 def main() -> int:
@@ -35,12 +38,14 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
     arguments = parser.parse_args()
     if not (Path(arguments.folder) / "config.json").is_file():
         sys.stderr.write(f"{arguments.folder} is not a model folder (it holds no config.json)\n")
         return 2
+    where = {"host": arguments.host, "port": arguments.port}
     try:
-        serve(arguments.folder, host=arguments.host, port=arguments.port, device=arguments.device)
+        serve(arguments.folder, **where, device=arguments.device, dtype=arguments.dtype)
     except ImportError:
         sys.stderr.write(
             'transformers\' server is not available here; install it with: pip install "medloupe[local]"\n'

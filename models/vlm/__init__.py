@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medloupe.errors import UsageError
+from medloupe.models.tiny import NAME, packaged
 from medloupe.models.vlm.base import VLM, Message, Picture, ToolCall, VLMReply, VLMRequest
 from medloupe.models.vlm.chat_model import ChatModelVLM
 from medloupe.models.vlm.endpoint import EndpointVLM
@@ -32,7 +33,7 @@ def load_vlm(
     max_attempts: int = 4,
     retry_base_s: float = 0.5,
 ) -> VLM:
-    """The VLM at an http(s):// endpoint, or in a Hugging Face model folder; UsageError when it is neither.
+    """The VLM at an http(s):// endpoint, in a Hugging Face model folder, or "loupe-tiny"; else UsageError.
 
     The key, the time limit and the retries are an endpoint's.
     """
@@ -48,6 +49,8 @@ def load_vlm(
             max_attempts=max_attempts,
             retry_base_s=retry_base_s,
         )
+    if url_or_folder == NAME:
+        return LocalVLM(packaged(), model=NAME, profile=profile)
     if Path(url_or_folder).expanduser().is_dir():
         return LocalVLM(url_or_folder, model=model or "", profile=profile)
     raise UsageError(f"{url_or_folder} is neither an http(s) URL nor a model folder")

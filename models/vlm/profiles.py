@@ -75,6 +75,10 @@ class ModelProfile:
     """It can call tools."""
     json_schema: bool = True
     """Servers of it take response_format json_schema (they may ignore it; replies are validated all the same)."""
+    prompts: Literal["", "tiny"] = ""
+    """Its own set of prompts, a folder of prompts/; "" for those that any model reads."""
+    phantoms_only: bool = False
+    """It was trained on drawn phantoms: what it says of any other image means nothing."""
     resize_factor: int = 28
     """Sides of the resized picture are multiples of this; for "absolute"."""
     resize_least: int = 3136
@@ -174,7 +178,8 @@ def _short(numbers: object) -> str:
 # First match wins. Sources are each project's own words, read in 2026.
 _FAMILIES: tuple[tuple[str, ModelProfile], ...] = (
     # Ours; trained to write 0-1000.
-    (r"loupe-?tiny", ModelProfile(name="loupe-tiny", longest=224, json_schema=False)),
+    (r"loupe-?tiny", ModelProfile(
+        name="loupe-tiny", longest=144, json_schema=False, prompts="tiny", phantoms_only=True)),
     # Qwen3-VL README and spatial-understanding cookbook: relative, 0-1000 ("changed from the absolute coordinates of
     # Qwen2.5-VL"); later Qwen models keep it.
     (r"qwen-?3|qwen-?vl-(max|plus)", ModelProfile(name="qwen3-vl", tool_calls=True)),

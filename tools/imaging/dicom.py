@@ -21,7 +21,7 @@ from pydicom.uid import (
 from medloupe.errors import InputRejected
 from medloupe.limits import Limits
 from medloupe.prompts import knowledge
-from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact, rescaled
+from medloupe.tools.imaging.frame import PHANTOM_WARNING, Draft, Frame, Values, check_size, compact, rescaled
 from medloupe.tools.imaging.geometry import Warn, laterality, patient_orientation, plane, spacing, stack_key
 from medloupe.tools.imaging.inflate import RAW, inflated
 from medloupe.tools.imaging.marks import Mark, read_rtstruct, read_seg, read_sr
@@ -34,7 +34,7 @@ from medloupe.tools.imaging.pixels import (
     syntax_name,
 )
 from medloupe.tools.imaging.plausible import warn_of_header
-from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, stated, uid, whole
+from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, says, stated, uid, whole
 from medloupe.tools.imaging.window import full_range, voi_windows, window_for
 from medloupe.types import Window
 
@@ -252,8 +252,11 @@ def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: War
         body_part=code(ds, "BodyPartExamined", terms["body_part"]),
         laterality=laterality(ds, n),
         view_position=code(ds, "ViewPosition", terms["view_position"]),
+        phantom=says(ds, "ImageComments", knowledge("dicom_terms")["phantom_label"]),
     )
     _warn_of_gaps(draft, warn)
+    if draft.phantom:
+        warn(PHANTOM_WARNING)
     if meaning != "RGB":
         first, *others = _windows(ds, n, draft, values, warn)
         draft = draft.model_copy(update={"window": first, "further_windows": tuple(others)})

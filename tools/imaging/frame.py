@@ -12,10 +12,12 @@ from medloupe.errors import InputRejected
 from medloupe.limits import Limits
 from medloupe.types import Image
 
-__all__ = ["Draft", "Frame", "Values", "check_size", "compact", "rescaled"]
+__all__ = ["PHANTOM_WARNING", "Draft", "Frame", "Values", "check_size", "compact", "rescaled"]
 
 Values = npt.NDArray[Any]
 """(rows, columns) int16, int32 or float32, or (rows, columns, 3) uint8."""
+
+PHANTOM_WARNING = "The image is a phantom: drawn by medloupe, it shows no patient."
 
 
 class Draft(Image):

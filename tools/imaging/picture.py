@@ -12,7 +12,8 @@ import PIL.ImageOps
 
 from medloupe.errors import InputRejected
 from medloupe.limits import Limits
-from medloupe.tools.imaging.frame import Draft, Frame, Values, check_size, compact
+from medloupe.prompts import knowledge
+from medloupe.tools.imaging.frame import PHANTOM_WARNING, Draft, Frame, Values, check_size, compact
 from medloupe.tools.imaging.geometry import Warn
 from medloupe.tools.imaging.window import full_range, window_for
 from medloupe.types import Window
@@ -49,6 +50,9 @@ def read_picture(file: BinaryIO, *, modality: str, warn: Warn, limits: Limits) -
 def _pages(opened: PIL.Image.Image, modality: str, warn: Warn, limits: Limits) -> Iterator[Frame]:
     kind = opened.format or ""
     pages = _checked_pages(opened, limits)
+    phantom = opened.info.get("Comment") == knowledge("dicom_terms")["phantom_label"]
+    if phantom:
+        warn(PHANTOM_WARNING)
     if pages > 1 and kind != "TIFF":
         warn("The picture holds several frames: the first is used.")
         pages = 1
@@ -65,6 +69,7 @@ def _pages(opened: PIL.Image.Image, modality: str, warn: Warn, limits: Limits) -
             window=window,
             photometric="RGB" if values.ndim == 3 else "MONOCHROME2",
             transfer_syntax="JPEG" if kind == "MPO" else kind,
+            phantom=phantom,
         )
         yield Frame(values=values, draft=draft, kind="picture", instance_number=page)
 

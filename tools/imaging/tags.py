@@ -16,7 +16,9 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.tag import BaseTag
 
-__all__ = ["BadValueError", "code", "functional", "item", "items", "letters", "numbers", "stated", "uid", "whole"]
+__all__ = [
+    "BadValueError", "code", "functional", "item", "items", "letters", "numbers", "says", "stated", "uid", "whole",
+]  # fmt: skip
 
 _UID = re.compile(r"[0-9.]{1,64}")
 _PLAIN = {"CS", "DS", "FD", "FL", "IS", "SL", "SS", "UI", "UL", "US"}
@@ -128,6 +130,15 @@ def code(ds: Any, keyword: str, allowed: Iterable[str]) -> str:
         return ""
     word = value.strip().upper() if isinstance(value, str) else ""
     return word if word in allowed else ""
+
+
+def says(ds: Any, keyword: str, sentence: str) -> bool:
+    """Whether a tag of free text holds a known sentence, word for word; nothing else of it is looked at."""
+    try:
+        value = _value(ds, keyword)
+    except BadValueError:
+        return False
+    return isinstance(value, str) and value.strip() == sentence
 
 
 def stated(ds: Any, keyword: str) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from medloupe.errors import ModelError
+from medloupe.models.tiny.asking import probe as tiny_probe
 from medloupe.models.vlm.base import Message, VLMReply, VLMRequest
 from medloupe.prompts import prompt
 from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value
@@ -136,6 +137,8 @@ def _turned(claim: Claim, view: View) -> bool:
 def _request(question: _Question, view: View, scene: Scene) -> VLMRequest:
     """System text, then the picture, then the question: all but the question is the same for all of a claim's."""
     assert scene.picture is not None
+    if scene.verifier_profile is not None and scene.verifier_profile.prompts == "tiny":
+        return tiny_probe(question.of, view, scene.loupe.study.images[view.image], scene.picture(view))
     template = prompt("probe")
     before = question.after.sentence() if question.after else ""
     system, words = template.render(statement=question.of.sentence(), before=before).split("\n---\n", maxsplit=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from medloupe.models.vlm.base import Picture, VLMReply, VLMRequest
+from medloupe.models.vlm.profiles import ModelProfile
 from medloupe.tools.look import Loupe
 from medloupe.types import Claim, Image, Observation, Region, Verdict, View
 
@@ -30,6 +31,8 @@ class Scene:
     """The verifier's model for probes; None when there is none."""
     verifier_model: str = ""
     """Its id."""
+    verifier_profile: ModelProfile | None = None
+    """How it is spoken to."""
     picture: Callable[[View], Picture] | None = None
     """A view as it was sent; needed for probes."""
 

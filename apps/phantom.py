@@ -1,0 +1,25 @@
+"""`medloupe phantom`: drawn test images with known truth."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from medloupe.evals.phantoms import Order, write_set
+from medloupe.evals.phantoms.parameters import Kind
+
+__all__ = ["run_phantom"]
+
+
+def run_phantom(
+    out: Path, kind: str, *, count: int, seed: int, shifted: bool, slices: int, pairs: bool, faults: tuple[str, ...]
+) -> None:
+    """Write them, with a progress bar on a terminal; UsageError for what cannot be drawn or a folder in use."""
+    profile: Any = "shifted" if shifted else "standard"
+    order = Order(kind=cast(Kind, kind), profile=profile, slices=slices, pairs=pairs, faults=faults)
+    with click.progressbar(length=count, label="drawing", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        truths = write_set(out, order, count=count, seed=seed, progress=lambda: bar.update(1))
+    click.echo(f"{count} phantom{'s' if count > 1 else ''} in {out}, {len(truths)} truth.json")

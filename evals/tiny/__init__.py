@@ -1,0 +1,1 @@
+"""How loupe-tiny is trained on phantoms, and how it is judged."""

@@ -1,0 +1,232 @@
+"""Train loupe-tiny from nothing on phantoms, or go on where a killed run stopped.
+
+    make train-tiny ARGS="--out out/tiny --minutes 85"
+
+The data of step n depend on n alone, so that a run that was stopped and resumed has the same loss curve as one that was
+not. The same command runs on a CPU and on a GPU (bf16 on both). Losses are logged to MLflow in a local SQLite file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from medloupe.errors import UsageError
+from medloupe.evals.tiny.batches import Batch, Packer, batch_of
+from medloupe.models.tiny.build import TinyConfig, build_model, build_processor, build_tokenizer, save
+
+__all__ = ["Plan", "Trainer", "main"]
+
+MODEL = "loupe-tiny"
+"""Folder of the finished model, in the run's folder: its profile is found by this name."""
+_AHEAD = 4
+"""Batches that are drawn while the network learns."""
+_LOGGED_EVERY = 10
+_SAVED_EVERY_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run is; two runs of one plan are the same run."""
+
+    steps: int
+    scenes: int = 4
+    """Phantoms a step, eight views each."""
+    peak: float = 2e-3
+    seed: int = 0
+
+
+class Trainer:
+    """One run in one folder: checkpoint.pt, losses.csv, plan.json, mlflow.db and loupe-tiny/, the model."""
+
+    def __init__(self, folder: Path, plan: Plan, *, device: str = "auto", threads: int = 0, workers: int = 1) -> None:
+        """threads: of torch, 0 for its own choice; workers: threads that draw phantoms. UsageError for another plan."""
+        from medloupe.models.torchvision_shim import prepare_torch
+
+        prepare_torch()
+        import torch
+
+        from medloupe.evals.tiny.learning import Learner
+
+        self._torch, self.folder, self.plan, self._workers = torch, folder, plan, workers
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        self.config = TinyConfig()
+        self.tokenizer = build_tokenizer()
+        self.processor = build_processor(self.config, self.tokenizer)
+        model = build_model(self.config, self.tokenizer, plan.seed)
+        patches = self.config.view_px // self.config.patch_px
+        self.learner = Learner(model, patches=patches, peak=plan.peak, device=self.device)
+        self._packer = Packer(self.tokenizer, self.config.view_px, self.config.patch_px)
+        self.step = 0
+        self.losses: list[dict[str, float]] = []
+        self._stop = False
+        self._resume()
+
+    def _resume(self) -> None:
+        """Take up the folder's run, or write down this one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        written = self.folder / "plan.json"
+        if not written.is_file():
+            written.write_text(json.dumps(asdict(self.plan)))
+        if json.loads(written.read_text()) != asdict(self.plan):
+            raise UsageError(f"{self.folder} holds a run of another plan; give another folder")
+        kept = self.folder / "checkpoint.pt"
+        if kept.is_file():
+            state = self._torch.load(kept, map_location=self.device, weights_only=True)
+            self.learner.model.load_state_dict(state["model"])
+            self.learner.heads.load_state_dict(state["heads"])
+            for optimiser, kept_state in zip(self.learner.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(kept_state)
+            self.step, self.losses = state["step"], state["losses"]
+
+    def run(self, until: int | None = None) -> None:
+        """Train to the plan's end, or to a step, and write the model as it is then. Ctrl-C keeps the checkpoint."""
+        last, start, saved = min(until or self.plan.steps, self.plan.steps), time.monotonic(), time.monotonic()
+        first, before = self.step, signal.signal(signal.SIGTERM, self._asked_to_stop)
+        try:
+            with _Log(self.folder, self.plan) as log:
+                for batch in self._batches(last):
+                    losses = self.learner.step(batch, self.step, self.plan.steps)
+                    self.step += 1
+                    self.losses.append(losses)
+                    if self.step % _LOGGED_EVERY == 0 or self.step == last:
+                        log(self.step, self.losses[-_LOGGED_EVERY:])
+                        self._say((self.step - first) / (time.monotonic() - start))
+                    if time.monotonic() - saved > _SAVED_EVERY_S:
+                        self.save_checkpoint()
+                        saved = time.monotonic()
+                    if self._stop:
+                        break
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            self.save_checkpoint()
+        save(self.learner.model, self.processor, self.folder / MODEL)
+
+    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._stop = True
+
+    def _batches(self, last: int) -> Iterator[Batch]:
+        """Batches in order, drawn ahead of time."""
+        with ThreadPoolExecutor(self._workers) as pool:
+            ahead: deque[Future[Batch]] = deque()
+            wanted = iter(range(self.step, last))
+
+            def order() -> None:
+                step = next(wanted, None)
+                if step is not None:
+                    ahead.append(pool.submit(batch_of, step, self.plan.scenes, self._packer))
+
+            for _ in range(_AHEAD):
+                order()
+            try:
+                while ahead:
+                    batch = ahead.popleft().result()
+                    order()
+                    yield batch
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _say(self, steps_a_second: float) -> None:
+        left = (self.plan.steps - self.step) / max(steps_a_second, 1e-9) / 60
+        named = ", ".join(f"{name} {value:.3f}" for name, value in self.losses[-1].items())
+        pace = f"{steps_a_second:.2f} steps/s  {left:.0f} min left"
+        click.echo(f"step {self.step}/{self.plan.steps}  {named}  {pace}", err=True)
+
+    def save_checkpoint(self) -> None:
+        """Everything that the next step depends on; written beside and moved, so that a kill leaves a whole file."""
+        learner, kept = self.learner, self.folder / "checkpoint.pt"
+        state = {
+            "model": learner.model.state_dict(), "heads": learner.heads.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in learner.optimisers],
+            "step": self.step, "losses": self.losses,
+        }  # fmt: skip
+        beside = kept.with_suffix(".new")
+        self._torch.save(state, beside)
+        beside.replace(kept)
+        with (self.folder / "losses.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["step", *(self.losses[0] if self.losses else [])])
+            writer.writerows([n, *row.values()] for n, row in enumerate(self.losses, start=1))
+
+
+class _Log:
+    """The losses in MLflow, in a SQLite file of the run's folder; one MLflow run however often it was resumed."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self._folder, self._plan = folder, plan
+
+    def __enter__(self) -> _Log:
+        import mlflow
+
+        self._client = mlflow.MlflowClient(f"sqlite:///{(self._folder / 'mlflow.db').resolve()}")
+        known = self._folder / "mlflow-run.txt"
+        if known.is_file():
+            self._run = known.read_text()
+        else:
+            name = "loupe-tiny"
+            found = self._client.get_experiment_by_name(name)
+            experiment = found.experiment_id if found else self._client.create_experiment(name)
+            self._run = self._client.create_run(experiment).info.run_id
+            known.write_text(self._run)
+            for key, value in asdict(self._plan).items():
+                self._client.log_param(self._run, key, value)
+        return self
+
+    def __call__(self, step: int, losses: list[dict[str, float]]) -> None:
+        for name in losses[0]:
+            mean = sum(row[name] for row in losses) / len(losses)
+            self._client.log_metric(self._run, name, mean, step=step)
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._client.set_terminated(self._run, "FINISHED" if kind is None else "FAILED")
+
+
+@click.command(help=__doc__.splitlines()[0] if __doc__ else None)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/tiny"), show_default=True)
+@click.option("--steps", type=int, default=2000, show_default=True, help="Of the whole run.")
+@click.option("--scenes", type=int, default=4, show_default=True, help="Phantoms a step, eight views each.")
+@click.option("--peak", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights.")
+@click.option("--until", type=int, help="Stop after that step; the run can be gone on with.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--threads", type=int, default=0, help="Of torch; 0: its own choice.")
+@click.option("--workers", type=int, default=1, show_default=True, help="Threads that draw phantoms.")
+def main(
+    out: Path,
+    until: int | None,
+    device: str,
+    threads: int,
+    workers: int,
+    steps: int,
+    scenes: int,
+    peak: float,
+    seed: int,
+) -> None:
+    """Train, or go on; see the module."""
+    try:
+        plan = Plan(steps=steps, scenes=scenes, peak=peak, seed=seed)
+        trainer = Trainer(out, plan, device=device, threads=threads, workers=workers)
+    except UsageError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    trainer.run(until)
+    click.echo(f"{trainer.step} of {steps} steps done; the model as it is now: {out / MODEL}")
+
+
+if __name__ == "__main__":
+    main()
