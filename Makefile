@@ -8,7 +8,7 @@ ARGS ?=
 STRICT ?=
 
 .PHONY: ask test docs install lint format types imports check clean
-.PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load fuzz
+.PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load fuzz bench-statistics bench-kill
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -82,6 +82,9 @@ bench-hallucination: $(VENV)/ready
 
 calibrate: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.calibrate $(ARGS)
+
+bench-statistics: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_statistics $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info
