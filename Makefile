@@ -86,5 +86,8 @@ calibrate: $(VENV)/ready
 bench-statistics: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_statistics $(ARGS)
 
+bench-kill: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_kill $(ARGS)
+
 clean:
 	rm -rf build dist *.egg-info

@@ -61,6 +61,7 @@ def _solver_of(run: Run) -> Solver:
                 outcome = await run.solve(run.cases[str(state.sample_id)], state.epoch)
             except UserError as error:  # a full disk, a wrong setting: the run stops, and says why
                 run.stopped = run.stopped or error
+                await run.release()
                 raise
             state.output = ModelOutput.from_content("medloupe", _completion(outcome))
             state.metadata["outcome"] = outcome.model_dump(mode="json", exclude={"mask"}, exclude_defaults=True)
@@ -95,10 +96,11 @@ def _scorer_of(run: Run) -> Scorer:
             except UserError as error:
                 run.stopped = run.stopped or error
                 raise
-            if run.complete and not run.kept_open:  # `inspect eval` has no other end that a task could take part in
-                await run.release()
-                run.write()
-                run.close()
+            if run.complete:
+                await run.release()  # here, since connections end in the event loop that made them
+                if not run.kept_open:  # `inspect eval` has no other end that a task could take part in
+                    run.write()
+                    run.close()
             about = row.model_dump(mode="json", exclude={"value", "answer"}, exclude_defaults=True)
             return Score(value=row.value, answer=row.answer, explanation=row.fault or None, metadata=about)
 

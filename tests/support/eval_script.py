@@ -1,12 +1,13 @@
-"""A model to be played by the loopback endpoint through whole evaluations: it always answers, and in every step's form."""
+"""A model to be played by the loopback endpoint through whole evaluations: it answers in every step's form."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from medloupe.models.vlm.loopback import Reply
 from reader_script import DISC_BOX, ENOUGH, zooms
+
+from medloupe.models.vlm.loopback import Reply
 
 TRUE_BOX = (146, 250, 458, 562)
 """Of the disc in a miniature's picture, 0 to 1000."""
@@ -29,5 +30,7 @@ def answer(body: dict[str, Any]) -> Reply | str:
     if schema == "answer":
         if "the letter of the right option" in text:
             return json.dumps({"answer": "A", "confidence": 0.8})
-        return json.dumps({"answer": "yes" if '\\"yes\\" or' in text else "a small nodule on the left", "confidence": 0.6})
+        return json.dumps(
+            {"answer": "yes" if '\\"yes\\" or' in text else "a small nodule on the left", "confidence": 0.6}
+        )
     return "A" if "Reply with one letter" in text else "yes"
