@@ -117,7 +117,8 @@ def _register(name: str) -> Callable[..., Task]:
         settings = load_settings(**{key: value for key, value in arguments.items() if key not in _SPEC})
         return task_of(Run(spec_of(name, Path(folder), settings.out, **spec), settings))
 
-    return make
+    registered: Callable[..., Task] = make
+    return registered
 
 
 TASKS = {name: _register(name) for name in BENCHMARKS}

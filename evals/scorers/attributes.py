@@ -47,7 +47,10 @@ class AttributeQuestion(Frozen):
 class CaptionJudge(Protocol):
     """Chooses the option that a caption supports."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the run records."""
+        ...
 
     async def __call__(
         self, caption: str, question: AttributeQuestion, options: Sequence[AttributeOption]

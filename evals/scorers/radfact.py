@@ -47,7 +47,10 @@ class Entailment(NamedTuple):
 class EntailmentJudge(Protocol):
     """Says whether premises make a hypothesis true."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the run records."""
+        ...
 
     async def __call__(self, hypothesis: str, premises: Sequence[str]) -> Entailment:
         """May raise a ModelError."""

@@ -75,7 +75,7 @@ async def score_case(case: Case, outcome: Outcome, *, epoch: int, folder: Path, 
         id=case.id, epoch=epoch, kind=case.kind, cluster=case.cluster, groups=case.groups, status=status, value=value,
         values={name: round(v, 9) for name, v in values.items() if not math.isnan(v)}, answer=answer,
         expected=case.answer, right=right, right_before=before, confidence=outcome.confidence,
-        verdicts={word: outcome.verdicts.count(word) for word in sorted(set(outcome.verdicts))},  # type: ignore[call-overload]
+        verdicts={word: outcome.verdicts.count(word) for word in sorted(set(outcome.verdicts))},
         looks=outcome.looks, calls=outcome.spent.calls, tokens=outcome.spent.tokens,
         seconds=round(outcome.spent.seconds, 4), fault=outcome.fault, tags=case.tags,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from medloupe.evals.scorers.calibration import Calibration, calibration
 from medloupe.evals.scorers.probmed import ProbMedAnswer, probmed_units
-from medloupe.evals.scorers.rows import HEADLINES, Row
+from medloupe.evals.scorers.rows import HEADLINES, Row, Status
 from medloupe.evals.scorers.subgroups import Subgroup, by_subgroup, worst
 from medloupe.evals.scorers.verification import changed
 from medloupe.evals.statistics import Interval, cluster_interval, few_clusters
@@ -114,7 +114,7 @@ def _calibration(found: Calibration) -> dict[str, float]:
     return {"ECE": found.ece, "Brier": found.brier, "AURC": found.aurc, "samples": found.samples}
 
 
-_STATUSES = ("scored", "unparsed", "abstained", "failed", "refused")
+_STATUSES: tuple[Status, ...] = ("scored", "unparsed", "abstained", "failed", "refused")
 
 
 def _figures(rows: Sequence[Row]) -> dict[str, Figure]:

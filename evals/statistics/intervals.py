@@ -84,7 +84,7 @@ def few_clusters(clusters: Sequence[str]) -> str | None:
 def _by_cluster(values: Floats, clusters: Sequence[str]) -> tuple[Floats, Floats]:
     """(sum, number) of the values of each cluster."""
     names, place = np.unique(np.asarray(clusters), return_inverse=True)
-    total = np.bincount(place, weights=values, minlength=len(names))
+    total = np.bincount(place, weights=values, minlength=len(names)).astype(np.float64)
     return total, np.bincount(place, minlength=len(names)).astype(np.float64)
 
 

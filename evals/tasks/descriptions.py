@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from medloupe.errors import InputRejected
 from medloupe.evals.scorers.attributes import AttributeOption, AttributeQuestion
@@ -30,11 +30,11 @@ def _words() -> dict[str, object]:
 
 
 def _option(text: str, score: int, *words: str) -> AttributeOption:
-    return AttributeOption(text=text, score=score, words=words)  # type: ignore[arg-type] # -1, 0 or 1
+    return AttributeOption(text=text, score=score, words=words)
 
 
 def _graded(
-    name: str, question: str, right: str, values: dict[str, Sequence[str]], kind: str = "positive"
+    name: str, question: str, right: str, values: Mapping[str, Sequence[str]], kind: str = "positive"
 ) -> AttributeQuestion:
     """+1 for the right value, -1 for another, 0 where it is not said."""
     options = [_option(value, 1 if value == right else -1, *words) for value, words in values.items()]
@@ -42,7 +42,7 @@ def _graded(
         id=name,
         kind=kind,
         question=question,
-        options=(*options, _option(str(_words()["unsaid"]), 0)),  # type: ignore[arg-type]
+        options=(*options, _option(str(_words()["unsaid"]), 0)),
     )
 
 
@@ -69,7 +69,7 @@ def place_questions(case: str, box: BoundingBox, width: float, height: float) ->
     ]
 
 
-def _recognition(case: str, right: str, names: dict[str, Sequence[str]]) -> AttributeQuestion:
+def _recognition(case: str, right: str, names: Mapping[str, Sequence[str]]) -> AttributeQuestion:
     """What the region shows: the right finding, a few others, or none of these."""
     words = _words()
     others = sorted(name for name in names if name != right and not set(names[name]) & set(names[right]))
@@ -81,7 +81,7 @@ def _recognition(case: str, right: str, names: dict[str, Sequence[str]]) -> Attr
     )  # fmt: skip
 
 
-def _absent(case: str, present: set[str], names: dict[str, Sequence[str]]) -> list[AttributeQuestion]:
+def _absent(case: str, present: set[str], names: Mapping[str, Sequence[str]]) -> list[AttributeQuestion]:
     """Negative questions about findings that are not there."""
     taken = {word for name in present for word in names.get(name, ())}
     absent = sorted(name for name in names if name not in present and not set(names[name]) & taken)
