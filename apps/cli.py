@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from medloupe import __version__
+from medloupe.apps.evaluate import eval_group
 from medloupe.errors import MedloupeError, UsageError
 
 if TYPE_CHECKING:
@@ -233,6 +234,9 @@ def tools(as_json: bool) -> None:
 
     found = tools_inventory()
     _print_json(found) if as_json else print_tools(found)
+
+
+cli.add_command(eval_group)
 
 
 def _settings(study: Path | None, flags: Mapping[str, Any], *, say: bool = True) -> Settings:

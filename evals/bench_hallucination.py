@@ -25,10 +25,10 @@ from skimage import data as pictures
 from skimage.io import imsave
 
 from medloupe.agent.resources import Resources
-from medloupe.evals.intervals import cluster_interval
 from medloupe.evals.liar import FAULTS, Case, Liar, Said, cases_of, false_sentences, still_true
 from medloupe.evals.planted import subjects
 from medloupe.evals.pressing import QUESTION, Pressed, in_chat, leading, written
+from medloupe.evals.statistics import cluster_interval
 from medloupe.graphs.reader import make_graph
 from medloupe.models.segment import Segmenter, load_segmenter
 from medloupe.models.vlm import EndpointVLM

@@ -18,9 +18,9 @@ import click
 import cv2
 import numpy as np
 
-from medloupe.evals.intervals import spearman_interval
 from medloupe.evals.planted import INSIDE, loose_box
 from medloupe.evals.real import real
+from medloupe.evals.statistics import spearman_interval
 from medloupe.models.segment import Segmenter, load_segmenter
 from medloupe.tools.imaging import MemoryStore, load_study
 from medloupe.tools.look import Loupe

@@ -23,8 +23,8 @@ import numpy as np
 from medloupe.agent.resources import Resources
 from medloupe.agent.verifying import averify_claims
 from medloupe.errors import MedloupeError
-from medloupe.evals.intervals import cluster_interval
 from medloupe.evals.planted import GROWN, Subject, number_of_images, plant, subjects
+from medloupe.evals.statistics import cluster_interval
 from medloupe.models.segment import Segmenter, load_segmenter
 from medloupe.types import CheckedClaim
 

@@ -4,7 +4,9 @@
     ├── UserError            the person can mend it: one line, exit code 2
     │   ├── InputRejected    a file that cannot be read as a study (carries a code)
     │   ├── UsageError       a flag, a setting or a command that makes no sense
-    │   └── BackendMissing   an optional part is not installed (names what to install)
+    │   ├── BackendMissing   an optional part is not installed (names what to install)
+    │   ├── RunBusy          another process is working on the same run
+    │   └── StorageFull      the disk is full; nothing that was written is lost
     ├── ModelError           a model or an endpoint failed: exit code 3, the partial trace is kept
     │   ├── EndpointUnreachable
     │   ├── EndpointFault    the endpoint answered with an HTTP error (carries the status)
@@ -53,6 +55,14 @@ class BackendMissing(UserError):
     def __init__(self, what: str, install: str) -> None:
         super().__init__(f"{what} is not available here; install it with: {install}")
         self.install = install
+
+
+class RunBusy(UserError):
+    """Another process is working on the same run."""
+
+
+class StorageFull(UserError):
+    """A run cannot go on because the disk is full; what was written until then is kept."""
 
 
 class ModelError(MedloupeError):

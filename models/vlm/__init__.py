@@ -12,14 +12,15 @@ from medloupe.models.tiny import NAME, packaged
 from medloupe.models.vlm.base import VLM, Message, Picture, ToolCall, VLMReply, VLMRequest
 from medloupe.models.vlm.chat_model import ChatModelVLM
 from medloupe.models.vlm.endpoint import EndpointVLM
+from medloupe.models.vlm.ledger import CallLedger, LedgerVLM
 from medloupe.models.vlm.local import LocalVLM
 from medloupe.models.vlm.profiles import ModelProfile, profile_for
 from medloupe.models.vlm.schema import parse_json
 from medloupe.models.vlm.scripted import ScriptedVLM
 
 __all__ = [
-    "VLM", "ChatModelVLM", "EndpointVLM", "LocalVLM", "Message", "ModelProfile", "Picture", "ScriptedVLM", "ToolCall",
-    "VLMReply", "VLMRequest", "load_vlm", "parse_json", "profile_for",
+    "VLM", "CallLedger", "ChatModelVLM", "EndpointVLM", "LedgerVLM", "LocalVLM", "Message", "ModelProfile", "Picture",
+    "ScriptedVLM", "ToolCall", "VLMReply", "VLMRequest", "load_vlm", "parse_json", "profile_for",
 ]  # fmt: skip
 
 

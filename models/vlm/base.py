@@ -51,7 +51,8 @@ class VLMRequest:
 
     messages: tuple[Message, ...]
     """Static first (system, modality prompt, overview), the region last: a server's prefix cache is hit."""
-    purpose: Literal["plan", "describe", "draft", "probe"]
+    purpose: Literal["plan", "describe", "draft", "probe", "choose", "locate", "judge"]
+    """"choose", "locate": an evaluation's final answer; "judge": an evaluation's judge."""
     schema: dict[str, Any] | None = None
     """JSON Schema of the reply; asked for as response_format and always validated by us afterwards."""
     schema_name: str = "reply"

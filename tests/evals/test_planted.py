@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from medloupe.evals.bench_verify import check_subject, missed_bars, part_of, rates, table
-from medloupe.evals.intervals import cluster_interval, spearman_interval
 from medloupe.evals.planted import Subject, loose_box, plant, subjects
+from medloupe.evals.statistics import cluster_interval, spearman_interval
 
 
 @pytest.fixture

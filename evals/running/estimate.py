@@ -1,0 +1,86 @@
+"""What a run would cost, before a cent is spent: bounds from the caps, and what recorded cases have really taken."""
+
+from __future__ import annotations
+
+from medloupe.evals.running.run import Run
+from medloupe.evals.solvers.outcome import Spending
+from medloupe.types import Frozen
+
+__all__ = ["Estimate", "Prices", "estimate"]
+
+_LAST = 2
+"""Requests after the graph: the answer without verification's word, and with it."""
+
+
+class Prices(Frozen):
+    """US dollars a million tokens."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+
+    def of(self, spent: Spending) -> float:
+        """Dollars."""
+        return (spent.prompt_tokens * self.prompt + spent.completion_tokens * self.completion) / 1e6
+
+
+class Estimate(Frozen):
+    """Of the cases that are still to be solved."""
+
+    cases: int
+    recorded: int
+    """Solved before: they take no call."""
+    most_calls: int
+    most_tokens: int
+    most_dollars: float
+    """At the dearer of the two prices."""
+    expected_calls: float | None
+    """From the recorded cases of this run; None where there are none."""
+    expected_tokens: float | None
+    expected_dollars: float | None
+
+    def text(self) -> str:
+        """As a person reads it."""
+        left = self.cases - self.recorded
+        lines = [
+            f"{self.cases} cases, {self.recorded} of them recorded: {left} to be solved",
+            f"at most {self.most_calls} calls, {self.most_tokens} tokens, {self.most_dollars:.2f} USD (the caps)",
+        ]
+        if self.expected_calls is None:
+            lines.append("expected: unknown until some cases are recorded; --limit 20 records the first twenty")
+        else:
+            lines.append(
+                f"expected from the recorded cases: {self.expected_calls:.0f} calls, {self.expected_tokens:.0f} tokens,"
+                f" {self.expected_dollars:.2f} USD"
+            )
+        return "\n".join(lines)
+
+
+def estimate(run: Run, prices: Prices) -> Estimate:
+    """Nothing is sent; no model is loaded."""
+    epochs = range(1, run.spec.epochs + 1)
+    found = [run.store.outcome(run.key(case, epoch)) for case in run.cases.values() for epoch in epochs]
+    known = [outcome.spent for outcome in found if outcome is not None]
+    left = len(found) - len(known)
+    settings = run.settings
+    asks = settings.vlm is not None
+    calls = left * _most_calls(run) * asks
+    tokens = left * (settings.max_tokens if run.spec.solver != "question_only" else 2000) * asks
+    mean = Spending(
+        calls=round(sum(s.calls for s in known) / len(known)) if known else 0,
+        prompt_tokens=round(sum(s.prompt_tokens for s in known) / len(known)) if known else 0,
+        completion_tokens=round(sum(s.completion_tokens for s in known) / len(known)) if known else 0,
+    )
+    return Estimate(
+        cases=len(found), recorded=len(known), most_calls=calls, most_tokens=tokens,
+        most_dollars=tokens * max(prices.prompt, prices.completion) / 1e6,
+        expected_calls=left * mean.calls if known else None, expected_tokens=left * mean.tokens if known else None,
+        expected_dollars=left * prices.of(mean) if known else None,
+    )  # fmt: skip
+
+
+def _most_calls(run: Run) -> int:
+    """Calls that one case may take, judge included."""
+    judged = max((len(case.attributes) for case in run.cases.values()), default=0) if run.spec.judge == "vlm" else 0
+    one = run.spec.solver in ("single_pass", "blank_image", "question_only")
+    votes = 64 if run.spec.tokens else 5
+    return judged + (1 if one else votes if run.spec.solver == "majority_vote" else run.settings.max_calls + 1 + _LAST)

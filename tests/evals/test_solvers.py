@@ -1,0 +1,187 @@
+"""Every benchmark's miniature through the agent and the single pass; what the controls look at; faults as data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eval_script import answer
+from miniatures import CASES, MINIATURES
+
+from medloupe.errors import UsageError
+from medloupe.evals.running.run import Run, spec_of
+from medloupe.evals.scorers.rows import Row
+from medloupe.models.vlm.loopback import Reply, ScriptedEndpoint
+from medloupe.settings import Settings, load_settings
+from medloupe.types import BoundingBox
+
+DISC = BoundingBox(x0=14, y0=24, x1=44, y1=54)
+
+
+async def run_all(name: str, folder: Path, settings: Settings, **given: Any) -> list[Row]:
+    """Every case of a miniature, one after the other."""
+    if not folder.exists():
+        MINIATURES[name](folder)
+    run = Run(spec_of(name, folder, settings.out, **given), settings)
+    try:
+        for case in run.cases.values():
+            for epoch in range(1, run.spec.epochs + 1):
+                await run.solve(case, epoch)
+                await run.score(case, epoch)
+        return run.ordered
+    finally:
+        await run.release()
+        run.close()
+
+
+EXPECTED = {  # figures of the scripted model, which always takes the first option, says yes, and finds the disc
+    "vindr_cxr": 2 / 3, "lidc_idri": 0.5, "skincon": 0.5, "probmed": 0.5, "vqa_rad": 1 / 3, "slake": 0.5,
+    "pathvqa": 1 / 3, "chestagentbench": 1, "medxpertqa_mm": 1, "omnimedvqa": 0, "gmai_mmbench": 1, "medframeqa": 1,
+    "medq_bench": 1, "ms_cxr": 0.897, "medsg_bench": 0.997, "chestxray14": 0.965, "kvasir_seg": 1, "busi": 0.964,
+    "ham10000": 1, "medmnist": 1 / 3, "medmnist_c": 0.5, "phantoms": 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MINIATURES)
+@pytest.mark.parametrize("solver", ["agent", "single_pass"])
+async def test_every_miniature_is_solved_and_scored(name: str, solver: str, settings: Settings, tmp_path: Path) -> None:
+    rows = await run_all(name, tmp_path / name, settings, solver=solver)
+    assert len(rows) == CASES[name]
+    assert all(row.calls > 0 and row.tokens > 0 and not row.fault for row in rows)
+    if (name, solver) == ("skincon", "agent"):  # "on the left" is checked, refuted, and so not said
+        assert {row.status for row in rows} == {"abstained"}
+        return
+    assert sum(row.value for row in rows) / len(rows) == pytest.approx(EXPECTED[name], abs=0.01)
+    looked = max(row.looks for row in rows)
+    assert looked == (0 if solver == "single_pass" else looked) and (solver == "single_pass" or looked > 0)
+
+
+# --- controls -------------------------------------------------------------------------------------------------------
+
+
+def shown(body: dict[str, Any]) -> int:
+    """Pictures in a request."""
+    return json.dumps(body["messages"]).count('"image_url": {')
+
+
+CONTROLS = {
+    # solver: (pictures in the last request, looks); the oracle's graph looks once more at a claim that it left open
+    "single_pass": (1, 0), "random_crop": (5, 4), "full_image": (5, 4), "uniform_tiles": (5, 4), "oracle_crop": (3, 2),
+    "majority_vote": (1, 0), "blank_image": (1, 0), "question_only": (0, 0), "agent": (2, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("solver", CONTROLS)
+async def test_what_each_solver_shows_the_model(solver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with ScriptedEndpoint(answer) as endpoint:
+        settings = load_settings(segmenter="none", vlm=endpoint.url, vlm_model="scripted", out=tmp_path / "out")
+        row = (await run_all("phantoms", tmp_path / "data", settings, solver=solver, limit=1))[0]
+        last = endpoint.requests[-1]
+    pictures, looks = CONTROLS[solver]
+    assert (shown(last), row.looks, row.status) == (pictures, looks, "scored")
+    assert row.values.get("inspected", 0) == pytest.approx({"oracle_crop": 1, "full_image": 1, "uniform_tiles": 1}.get(
+        solver, row.values.get("inspected", 0)
+    ), abs=0.01)  # fmt: skip
+
+
+async def test_random_places_are_the_same_in_every_run(settings: Settings, tmp_path: Path) -> None:
+    first, again, other = [
+        await run_all("phantoms", tmp_path / "data", settings, solver="random_crop", seed=seed, out=tmp_path / str(n))
+        for n, seed in enumerate((7, 7, 8))
+    ]
+    inspected = [[row.values["inspected"] for row in rows] for rows in (first, again, other)]
+    assert inspected[0] == inspected[1] != inspected[2]
+
+
+async def test_the_majority_of_draws_is_taken_until_the_tokens_are_spent(tmp_path: Path) -> None:
+    said = iter(["B", "A", "B", "A", "B"])
+    script = lambda body: json.dumps({"answer": next(said)})  # noqa: E731
+    with ScriptedEndpoint(script) as endpoint:
+        settings = load_settings(segmenter="none", vlm=endpoint.url, vlm_model="scripted", out=tmp_path / "out")
+        row = (await run_all("phantoms", tmp_path / "d", settings, solver="majority_vote", limit=1, tokens=61))[0]
+        assert {body["seed"] for body in endpoint.requests} == {0, 1, 2, 3, 4}
+    assert (row.answer, row.confidence, row.calls) == ("right", 0.6, 5)  # 15 tokens a call
+
+
+async def test_a_solver_that_cannot_do_it_says_so(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="use blank_image"):
+        await run_all("kvasir_seg", tmp_path / "a", settings, solver="question_only")
+    with pytest.raises(UsageError, match="there is no solver 'guess'"):
+        await run_all("phantoms", tmp_path / "b", settings, solver="guess")
+    measuring = settings.model_copy(update={"vlm": None, "vlm_model": None})
+    with pytest.raises(UsageError, match="needs a vision-language model"):
+        await run_all("phantoms", tmp_path / "c", measuring, solver="single_pass")
+
+
+async def test_without_a_model_the_agent_measures_and_what_cannot_be_measured_is_abstained_from(
+    settings: Settings, tmp_path: Path
+) -> None:
+    measuring = settings.model_copy(update={"vlm": None, "vlm_model": None})
+    rows = await run_all("kvasir_seg", tmp_path / "a", measuring)
+    assert all(row.calls == 0 and 0 <= row.value <= 1 for row in rows)
+
+
+# --- faults ---------------------------------------------------------------------------------------------------------
+
+
+def failing(reply: Reply | str) -> Any:
+    """The scripted model, whose last request gets this."""
+
+    def script(body: dict[str, Any]) -> Reply | str:
+        schema = body.get("response_format", {}).get("json_schema", {}).get("name", "")
+        return reply if schema in ("answer", "regions") else answer(body)
+
+    return script
+
+
+FAULTS = {
+    "refused": Reply(refusal="I cannot help with medical images."),
+    "failed": Reply(status=400, error="no such thing"),
+    "unparsed": json.dumps({"answer": "It might be either of them."}),
+    "abstained": json.dumps({"answer": "Cannot tell"}),
+}
+
+
+@pytest.mark.parametrize("status", FAULTS)
+async def test_what_was_not_answered_is_told_apart_and_counts_as_wrong(status: str, tmp_path: Path) -> None:
+    with ScriptedEndpoint(failing(FAULTS[status])) as endpoint:
+        settings = load_settings(segmenter="none", vlm=endpoint.url, vlm_model="scripted", out=tmp_path / "out")
+        rows = await run_all("phantoms", tmp_path / "data", settings)
+    assert {row.status for row in rows} == {status}
+    assert {row.value for row in rows} == {0.0}
+    assert {row.right for row in rows} == {False}
+
+
+async def test_an_episode_without_a_mask_scores_nothing(tmp_path: Path) -> None:
+    with ScriptedEndpoint(failing(json.dumps({"regions": []}))) as endpoint:
+        settings = load_settings(segmenter="none", vlm=endpoint.url, vlm_model="scripted", out=tmp_path / "out")
+        rows = await run_all("kvasir_seg", tmp_path / "data", settings)
+    assert [(row.value, row.values["IoU"]) for row in rows] == [(0.0, 0.0)] * 2
+
+
+async def test_an_image_that_cannot_be_read_fails_its_case_alone(settings: Settings, tmp_path: Path) -> None:
+    MINIATURES["phantoms"](tmp_path / "data")
+    (tmp_path / "data" / "images" / "1.png").write_bytes(b"no picture")
+    rows = await run_all("phantoms", tmp_path / "data", settings)
+    assert [row.status for row in rows] == ["scored", "failed", "scored"]
+    assert "[" in rows[1].fault
+
+
+async def test_a_small_crop_is_upsampled_from_full_resolution(settings: Settings, tmp_path: Path) -> None:
+    from medloupe.evals.solvers.bench import FixedPlanner
+    from medloupe.evals.solvers.solve import make_graph
+
+    MINIATURES["phantoms"](tmp_path / "data")
+    run = Run(spec_of("phantoms", tmp_path / "data", settings.out), settings)
+    case = run.cases["p0"]
+    with run.bench.open(case, 1) as opened:
+        resources = opened.resources(FixedPlanner([DISC], focal=True))
+        state = await make_graph(resources).ainvoke({"study": str(await opened.study()), "question": case.question})
+    crop = next(view for view in state["answer"].views if view.kind == "crop")
+    assert max(crop.width, crop.height) == settings.view_px
+    assert crop.box.width < 96 or crop.box == DISC.grow().clip(96, 96)
+    await run.release()
+    run.close()
