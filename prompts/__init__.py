@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 if TYPE_CHECKING:
     from jinja2 import Template
 
-__all__ = ["Prompt", "knowledge", "prompt"]
+__all__ = ["Prompt", "give", "knowledge", "prompt"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,21 @@ def prompt(name: str) -> Prompt:
     return Prompt(name=name, text=text, sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
+_GIVEN: dict[str, dict[str, Any]] = {}
+
+
+def give(tables: Mapping[str, dict[str, Any]]) -> None:
+    """Have `knowledge` answer from what another process has read: parsing takes a process that just starts too long."""
+    _GIVEN.update(tables)
+
+
 @cache
 def knowledge(name: str) -> dict[str, Any]:
     """The knowledge file `prompts/knowledge/<name>.yaml`."""
+    if name in _GIVEN:
+        return _GIVEN[name]
+    import yaml
+
     loaded: dict[str, Any] = yaml.safe_load(
         (files("medloupe.prompts") / "knowledge" / f"{name}.yaml").read_text("utf-8")
     )

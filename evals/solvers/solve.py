@@ -193,7 +193,7 @@ async def _placed(loupe: Loupe, case: Case, boxes: tuple[BoundingBox, ...], evid
     assert evidence.overview is not None
     image = evidence.overview.image
     found = [await asyncio.to_thread(loupe.outline, image, box) for box in boxes]
-    outlines = [outline[0] for outline in found if outline is not None]
+    outlines = [outline[0].to_array() for outline in found if outline is not None]
     mask = Mask.from_array(np.logical_or.reduce(outlines)) if outlines else None
     return Outcome(status="answered", boxes=boxes, mask=mask)
 

@@ -18,10 +18,22 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from medloupe.errors import InputRejected
-from medloupe.prompts import knowledge
+from medloupe.prompts import give
 from medloupe.tools.imaging._sandbox import cap_memory, shut_network
 from medloupe.tools.imaging.reading import TALKATIVE, read_source
-from medloupe.tools.imaging.wire import Batch, Hello, Launch, Replies, Reply, Task, began, pack_read, receive, send
+from medloupe.tools.imaging.wire import (
+    Batch,
+    Hello,
+    Launch,
+    Replies,
+    Reply,
+    Start,
+    Task,
+    began,
+    pack_read,
+    receive,
+    send,
+)
 
 __all__ = ["serve"]
 
@@ -29,6 +41,10 @@ __all__ = ["serve"]
 def serve(descriptor: int) -> None:
     """Serve the socket of that number until it closes."""
     channel = socket.socket(fileno=descriptor)
+    message = receive(channel)
+    if message is None:
+        return
+    give(Start.model_validate_json(message[0]).knowledge)
     _preload()
     gc.enable()
     gc.freeze()  # so that collections in workers do not copy the pages they share
@@ -54,8 +70,6 @@ def _preload() -> None:
     """Have at hand what the first file would wait for, and libraries' logs off for good."""
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    for name in ("dicom_terms", "windows"):
-        knowledge(name)
     for syntax in (RLELossless, JPEG2000Lossless, JPEGLSLossless):
         get_decoder(syntax)
 

@@ -31,6 +31,7 @@ from medloupe.tools.imaging.pixels import (
     check_length,
     decoded,
     plain_pixels,
+    stored_range,
     syntax_name,
 )
 from medloupe.tools.imaging.plausible import warn_of_header
@@ -222,18 +223,21 @@ def _frames(ds: Any, frames: int, modality: str | None, warn: Warn) -> list[Fram
     plain = plain_pixels(ds)
     warn_of_header(ds, warn, in_range=plain is not None)
     arrays = decoded(ds) if plain is None else plain
-    made = [_frame(ds, n, frames, a, modality or told or "OT", warn) for n, a in enumerate(arrays)]
+    within = None if plain is None else stored_range(whole(ds, "BitsStored") or 0, signed=plain.dtype.kind == "i")
+    made = [_frame(ds, n, frames, a, within, modality or told or "OT", warn) for n, a in enumerate(arrays)]
     if len(made) < frames:
         raise InputRejected("truncated", "Fewer frames could be decoded than the header declares.")
     return made
 
 
-def _frame(ds: Any, n: int, frames: int, array: Values, modality: str, warn: Warn) -> Frame:
+def _frame(
+    ds: Any, n: int, frames: int, array: Values, within: tuple[int, int] | None, modality: str, warn: Warn
+) -> Frame:
     photometric = code(ds, "PhotometricInterpretation", (*_GREY, *_COLOUR, "PALETTE COLOR"))
     position, orientation = plane(ds, n, frames, warn)
     terms = knowledge("dicom_terms")
     grey = photometric in _GREY
-    values, meaning = _grey(ds, n, array, modality, warn) if grey else (_rgb(ds, array), "RGB")
+    values, meaning = _grey(ds, n, array, within, modality, warn) if grey else (_rgb(ds, array), "RGB")
     draft = Draft(
         frame=n,
         sop_instance_uid=uid(ds, "SOPInstanceUID"),
@@ -287,7 +291,9 @@ def _warn_of_gaps(draft: Draft, warn: Warn) -> None:
         warn("The radiograph does not say which way the patient lies in it: left and right cannot be told.")
 
 
-def _grey(ds: Any, n: int, array: Values, modality: str, warn: Warn) -> tuple[Values, str]:
+def _grey(
+    ds: Any, n: int, array: Values, within: tuple[int, int] | None, modality: str, warn: Warn
+) -> tuple[Values, str]:
     """Modality LUT applied; Hounsfield units for CT that says how to reach them."""
     if code(ds, "Modality", ("RTDOSE",)):
         return _dose(ds, array, warn)
@@ -306,7 +312,7 @@ def _grey(ds: Any, n: int, array: Values, modality: str, warn: Warn) -> tuple[Va
         return compact(apply_modality_lut(array.astype(np.int32), rescale)), meaning
     if slope is None or intercept is None:
         return compact(array), meaning
-    return rescaled(array, slope[0], intercept[0]), meaning
+    return rescaled(array, slope[0], intercept[0], within), meaning
 
 
 def _dose(ds: Any, array: Values, warn: Warn) -> tuple[Values, str]:

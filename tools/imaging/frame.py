@@ -71,11 +71,16 @@ def compact(values: Values) -> Values:
     return values.astype(np.float32)
 
 
-def rescaled(values: Values, slope: float, intercept: float) -> Values:
-    """slope x values + intercept, as `compact` gives it; in whole numbers, and so four times as fast, where all are."""
+def rescaled(values: Values, slope: float, intercept: float, within: tuple[int, int] | None = None) -> Values:
+    """slope x values + intercept, as `compact` gives it; in whole numbers, and so four times as fast, where all are.
+
+    `within`: the lowest and highest that the values can be, where it is known that none lies beyond.
+    """
     if values.dtype.kind not in "iu" or slope != int(slope) or intercept != int(intercept):
         return compact(values.astype(np.float64) * slope + intercept)
-    kind = _whole_type((values.min(), values.max()), slope, intercept)
+    kind = _whole_type(within, slope, intercept) if within else None
+    if kind is not np.int16:
+        kind = _whole_type((values.min(), values.max()), slope, intercept)
     if kind is None:
         return compact(values.astype(np.float64) * slope + intercept)
     # What overflows on the way wraps round and comes back: these are integers modulo 2^16 or 2^32.

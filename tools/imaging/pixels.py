@@ -23,8 +23,8 @@ from medloupe.tools.imaging.frame import Values
 from medloupe.tools.imaging.tags import code, whole
 
 __all__ = [
-    "LITTLE_ENDIAN", "PIXEL_TAGS", "check_length", "decoded", "expected_bytes", "pixel_bytes", "plain_pixels",
-    "stored_range", "syntax_name",
+    "LITTLE_ENDIAN", "PIXEL_TAGS", "check_length", "decoded", "expected_bytes", "pixel_bytes", "pixel_length",
+    "plain_pixels", "stored_range", "syntax_name",
 ]  # fmt: skip
 
 PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -37,16 +37,16 @@ _DEFLATED_FRAMES = UID("1.2.840.10008.1.2.8.1")
 def check_length(ds: Any, frames: int) -> None:
     """InputRejected when the pixel data is shorter than its header needs, or nothing here decodes it."""
     syntax, tag = ds.file_meta.TransferSyntaxUID, next(t for t in PIXEL_TAGS if t in ds)
-    data = pixel_bytes(ds, tag)
-    if not data:
+    length = pixel_length(ds, tag)
+    if not length:
         raise InputRejected("truncated", "The pixel data is empty.")
     if not _is_encapsulated(syntax):
-        if len(data) < expected_bytes(ds, frames):
+        if length < expected_bytes(ds, frames):
             raise InputRejected("truncated", "The pixel data is shorter than rows, columns and frames need.")
         return
     if not _can_decode(syntax, ds):
         raise InputRejected("unsupported", f"{syntax_name(syntax)}: no decoder for these pixels is installed.")
-    if parse_fragments(bytes(data))[0] < frames:
+    if parse_fragments(bytes(pixel_bytes(ds, tag)))[0] < frames:
         raise InputRejected("truncated", "The pixel data holds fewer frames than the header declares.")
 
 
@@ -55,6 +55,12 @@ def expected_bytes(ds: Any, frames: int) -> int:
     shape = (frames, whole(ds, "Rows") or 0, whole(ds, "Columns") or 0, whole(ds, "SamplesPerPixel") or 1)
     length = (math.prod(shape) * (whole(ds, "BitsAllocated") or 0) + 7) // 8
     return length // 3 * 2 if code(ds, "PhotometricInterpretation", ("YBR_FULL_422",)) else length
+
+
+def pixel_length(ds: Any, tag: str) -> int:
+    """Bytes of the pixel data."""
+    element = ds.get_item(tag, keep_deferred=True)
+    return int(element.length) if element.value is None else len(element.value)
 
 
 def pixel_bytes(ds: Any, tag: str) -> memoryview:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from medloupe.tools.imaging.geometry import Warn
-from medloupe.tools.imaging.pixels import expected_bytes, pixel_bytes, stored_range
+from medloupe.tools.imaging.pixels import expected_bytes, pixel_bytes, pixel_length, stored_range
 from medloupe.tools.imaging.tags import whole
 
 __all__ = ["warn_of_header"]
@@ -27,7 +27,7 @@ def warn_of_header(ds: Any, warn: Warn, *, in_range: bool) -> None:
     allocated = whole(ds, "BitsAllocated") or 0
     row = (whole(ds, "Columns") or 0) * (whole(ds, "SamplesPerPixel") or 1) * allocated // 8
     needed = expected_bytes(ds, whole(ds, "NumberOfFrames") or 1)
-    if len(pixel_bytes(ds, "PixelData")) - needed >= max(row, 2):  # less is padding
+    if pixel_length(ds, "PixelData") - needed >= max(row, 2):  # less is padding
         warn("The pixel data is longer than rows, columns and frames need: the image may be wrong.")
     if not in_range and bits and bits < allocated and allocated in (8, 16, 32):
         _warn_of_values(ds, bits, allocated, needed, warn)

@@ -25,6 +25,8 @@ _PLAIN = {"CS", "DS", "FD", "FL", "IS", "SL", "SS", "UI", "UL", "US"}
 """Value representations whose meaning hangs on nothing but their own bytes."""
 _SHARED, _PER_FRAME = BaseTag(0x52009229), BaseTag(0x52009230)
 """Shared and Per-Frame Functional Groups Sequence."""
+_OWN = {BaseTag(0x00080018), BaseTag(0x00200013), BaseTag(0x00200032)}
+"""SOPInstanceUID, InstanceNumber, ImagePositionPatient: no two slices share them."""
 _KEPT_BYTES = 1024
 """Longer values are converted anew each time."""
 
@@ -53,6 +55,9 @@ def _held(ds: Any, keyword: str) -> _Held | None:
         raw = ds.get_item(tag, keep_deferred=True)
         if isinstance(raw, RawDataElement) and raw.value is not None and len(raw.value) <= _KEPT_BYTES:
             vr = raw.VR or dictionary_VR(tag)
+            if tag in _OWN:
+                value = convert_raw_data_element(raw).value
+                return None if _is_empty(value) else _Held(value)
             if vr in _PLAIN:
                 held, warned = _converted(tag, vr, raw.value, raw.is_implicit_VR, raw.is_little_endian)
                 for message in warned:

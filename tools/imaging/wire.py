@@ -28,8 +28,21 @@ from medloupe.tools.imaging.store import digest_of
 from medloupe.types import Frozen
 
 __all__ = [
-    "Batch", "BrokenWorkerError", "Hello", "Launch", "Replies", "Reply", "Task", "began", "pack_read", "receive",
-    "send", "split", "starts", "unpack_read",
+    "Batch",
+    "BrokenWorkerError",
+    "Hello",
+    "Launch",
+    "Replies",
+    "Reply",
+    "Start",
+    "Task",
+    "began",
+    "pack_read",
+    "receive",
+    "send",
+    "split",
+    "starts",
+    "unpack_read",
 ]  # fmt: skip
 
 _LENGTH = struct.Struct("!I")
@@ -41,6 +54,13 @@ _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 class BrokenWorkerError(Exception):
     """A worker ended, or said what it must not."""
+
+
+class Start(Frozen):
+    """To the server, first of all."""
+
+    knowledge: dict[str, dict[str, Any]]
+    """Tables of medloupe.prompts that reading needs."""
 
 
 class Launch(Frozen):

@@ -28,6 +28,7 @@ from pydantic import TypeAdapter
 
 from medloupe.errors import InputRejected
 from medloupe.limits import Limits
+from medloupe.prompts import knowledge
 from medloupe.tools.imaging.reading import Read
 from medloupe.tools.imaging.sources import Source
 from medloupe.tools.imaging.wire import (
@@ -37,6 +38,7 @@ from medloupe.tools.imaging.wire import (
     Launch,
     Replies,
     Reply,
+    Start,
     Task,
     receive,
     send,
@@ -50,6 +52,8 @@ __all__ = ["Outcome", "close_pool", "read_all"]
 _BATCH_FILES = 16
 _SEGMENT_BYTES = 2**28
 """A segment that is larger after a batch is not appended to."""
+_KNOWLEDGE = ("dicom_terms", "windows")
+"""What the readers look up."""
 _START_SECONDS = 60.0
 """For the server to import the readers, and for a worker to be forked."""
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -152,6 +156,7 @@ class _Pool:
                 start_new_session=True,  # a Ctrl-C in a terminal is the caller's to answer
             )
         self._channel = ours
+        self._send(Start(knowledge={name: knowledge(name) for name in _KNOWLEDGE}))
         self.network = self._greeted()
 
     def _greeted(self) -> str | None:
@@ -219,18 +224,18 @@ class _Pool:
         progress, noted = os.pipe()
         os.set_blocking(progress, False)
         with theirs:
-            self._tell(Launch(worker=number, memory_bytes=memory_bytes), theirs.fileno(), noted)
+            self._send(Launch(worker=number, memory_bytes=memory_bytes), theirs.fileno(), noted)
         os.close(noted)
         ours.setblocking(False)
         return _Worker(number, ours, progress, memory_bytes)
 
     def _end(self, worker: _Worker) -> None:
         worker.close()
-        self._tell(Launch(worker=worker.number, end=True))
+        self._send(Launch(worker=worker.number, end=True))
 
-    def _tell(self, launch: Launch, *descriptors: int) -> None:
+    def _send(self, message: Start | Launch, *descriptors: int) -> None:
         try:
-            send(self._channel, launch, *descriptors)
+            send(self._channel, message, *descriptors)
         except OSError:  # the server is gone, and its workers with it: whoever waits for one sees its socket close
             self._process.kill()
 
