@@ -67,7 +67,7 @@ class ImageStore(Protocol):
 def digest_of(values: Values) -> str:
     """BLAKE3 over little-endian type, shape and C-ordered bytes: the same numbers, the same digest on any machine.
 
-    As strong as sha-256 and, where every slice of a study is hashed, a third of its time (docs/adr/0004).
+    As strong as sha-256 and, where every slice of a study is hashed, a third of its time (docs/adr/0005).
     """
     plain = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     digest = blake3(f"{plain.dtype.str}{plain.shape}".encode())
