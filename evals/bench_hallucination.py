@@ -100,6 +100,8 @@ class Tally:
     """Of each true statement drafted: whether it was dropped as refuted or changed into a false one."""
     withheld: list[tuple[bool, str]] = field(default_factory=list)
     """Of each true statement drafted: whether it was set apart as not confirmed."""
+    withheld_measured: list[tuple[bool, str]] = field(default_factory=list)
+    """The same of those that pixels can decide: all but the bare findings, which are asked of a model that errs."""
     calls: list[int] = field(default_factory=list)
     """VLM requests of each checked session."""
 
@@ -137,10 +139,10 @@ async def hallucinations(
         unchecked = _resources(liar, segmenter, verify=False, store=checked.store)
         for _ in range(repeats):
             liar.drafted = [(case.wrong if rng.random() < rate else case.right)[kind] for kind in case.right]
-            off = await ask(case.study, QUESTION, unchecked)
+            off = await ask(case.study, QUESTION, unchecked, case.modality)
             tally.off += [(not s.true, case.image) for s in liar.drafted if s.text in off.answer]
             tally.strict_off += _strict(case, off)
-            _judge(liar.drafted, await ask(case.study, QUESTION, checked), case, tally)
+            _judge(liar.drafted, await ask(case.study, QUESTION, checked, case.modality), case, tally)
         progress(number * repeats, len(cases) * repeats)
     return tally
 
@@ -156,6 +158,8 @@ def _judge(drafted: Sequence[Said], answer: Answer, case: Case, tally: Tally) ->
         if said.true:
             tally.lost.append((not withheld and not (asserted and true), case.image))
             tally.withheld.append((withheld, case.image))
+            if said.kind != "finding":
+                tally.withheld_measured.append((withheld, case.image))
     tally.strict_on += _strict(case, answer)
     spent = answer.budget["spent"]
     assert isinstance(spent, dict)
@@ -204,7 +208,7 @@ async def _faulted(case: Case, step: str, fault: str, segmenter: Segmenter | Non
             segmenter=segmenter, planner="grounding",
         )  # fmt: skip
         try:
-            return await ask(case.study, "Is there a lesion?", resources)
+            return await ask(case.study, "Is there a lesion?", resources, case.modality)
         finally:
             await resources.close()
 
@@ -294,6 +298,7 @@ class Bench:
             ("sentences read as they stand, on", tally.strict_on),
             ("true statements refuted or made false", tally.lost),
             ("true statements set apart, not confirmed", tally.withheld),
+            ("of those that pixels decide", tally.withheld_measured),
         ):  # fmt: skip
             click.echo(f"  {words:<41}{_pairs(found)}")
         _fewer("statements", tally.off, tally.on)

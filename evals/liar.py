@@ -67,6 +67,8 @@ class Case:
     """Loose, as shares of the image's sides, times 1000."""
     right: dict[Kind, Said]
     wrong: dict[Kind, Said]
+    modality: str | None = None
+    """What the file does not say of itself and its owner knows; None where it says."""
 
 
 def cases_of(subject: Subject, folder: Path, seed: int) -> Case | None:
@@ -93,7 +95,8 @@ def cases_of(subject: Subject, folder: Path, seed: int) -> Case | None:
         for true in (True, False)
     )  # fmt: skip
     box = (1000 * x0 / width, 1000 * y0 / height, 1000 * x1 / width, 1000 * y1 / height)
-    return Case(study, subject.data, subject.file.name, box, right, wrong)  # type: ignore[arg-type] # literal keys
+    modality = None if as_mr else subject.modality
+    return Case(study, subject.data, subject.file.name, box, right, wrong, modality)  # type: ignore[arg-type] # literal keys
 
 
 def _size(said: Planted, truth: Planted, as_mr: bool) -> Said:
