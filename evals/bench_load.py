@@ -186,7 +186,7 @@ def _row(name: str, measured: list[tuple[float, ...]], *, bars: bool) -> bool:
     held = cold_x <= COLD and warm_x <= WARM
     verdict = f"{COLD} and {WARM}  {'met' if held else 'MISSED'}" if bars else "none"
     click.echo(
-        f"{name:<14}{plain:>9.2f}{cold:>8.2f}{warm:>8.2f}{cold_x:>8.2f}{warm_x:>8.2f}{busy_x:>10.2f}{verdict:>19}"
+        f"{name:<14}{plain:>9.2f}{cold:>8.2f}{warm:>8.2f}{cold_x:>8.2f}{warm_x:>8.2f}{busy_x:>10.2f}  {verdict:>19}"
     )
     return held
 
