@@ -5,8 +5,8 @@
 A series of 512 x 512 slices is made, uncompressed and RLE, and read in rounds: plain pydicom (dcmread and pixel_array
 of each file), a cold pool (its processes are started), a warm pool. The ratios are taken within a round, since other
 work on the machine changes the times; their medians are held to the bars for the uncompressed series. What the pool
-does more than plain pydicom: every check, Hounsfield units, geometry, a sha-256 of each slice, the study. Exit 1 when a
-bar is missed.
+does more than plain pydicom: every check, Hounsfield units, geometry, a digest of each slice, the study. A warm pool
+has read the same files before and keeps header values that slices share. Exit 1 when a bar is missed.
 """
 
 from __future__ import annotations
