@@ -59,7 +59,7 @@ def list_benchmarks(folder: Path | None) -> None:
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N cases only.")
 @click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="How often each case is asked.")
 @click.option("--parallel", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
-@click.option("--judge", type=click.Choice(["words", "vlm"]), default="words", show_default=True, help="Of captions.")
+@click.option("--judge", metavar="NAME", default="words", show_default=True, help="Of descriptions: words or vlm.")
 @click.option("--looks", type=click.IntRange(1), default=4, show_default=True, help="Looks of the crop controls.")
 @click.option("--tokens", type=click.IntRange(0), default=0, help="Tokens a case of majority_vote (default: 5 draws).")
 @click.option("--seed", type=int, default=7, show_default=True, help="Of the controls' random places.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from medloupe.evals.running.run import Run
+from medloupe.evals.scorers.rows import MOST_SENTENCES
 from medloupe.evals.solvers.outcome import Spending
+from medloupe.evals.tasks.case import Case
 from medloupe.types import Frozen
 
 __all__ = ["Estimate", "Prices", "estimate"]
@@ -80,7 +82,12 @@ def estimate(run: Run, prices: Prices) -> Estimate:
 
 def _most_calls(run: Run) -> int:
     """Calls that one case may take, judge included."""
-    judged = max((len(case.attributes) for case in run.cases.values()), default=0) if run.spec.judge == "vlm" else 0
+    judged = max((_judged(case) for case in run.cases.values()), default=0) if run.spec.judge != "words" else 0
     one = run.spec.solver in ("single_pass", "blank_image", "question_only")
     votes = 64 if run.spec.tokens else 5
     return judged + (1 if one else votes if run.spec.solver == "majority_vote" else run.settings.max_calls + 1 + _LAST)
+
+
+def _judged(case: Case) -> int:
+    """Requests to a judge: each attribute with and without verification, each sentence of both texts."""
+    return 2 * len(case.attributes) + (len(case.reference) + MOST_SENTENCES if case.reference else 0)

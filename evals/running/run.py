@@ -16,7 +16,7 @@ from medloupe.agent.messages import PROMPTS
 from medloupe.agent.resources import resources_from
 from medloupe.errors import UsageError
 from medloupe.evals.running.store import RunStore, case_key
-from medloupe.evals.scorers.attributes import CaptionJudge, VLMCaptionJudge, WordJudge
+from medloupe.evals.scorers.judges import WORDS, Judges, judge_names, load_judges
 from medloupe.evals.scorers.rows import Row, score_case
 from medloupe.evals.scorers.summary import Summary, summarise
 from medloupe.evals.solvers.bench import Bench
@@ -33,7 +33,7 @@ from medloupe.types import Frozen
 
 __all__ = ["EvalSpec", "Run", "spec_of", "write_whole"]
 
-_EVAL_PROMPTS = ("choose", "locate", "judge_caption")
+_EVAL_PROMPTS = ("choose", "locate", "judge_caption", "judge_entailment")
 _CONFIGURES = (
     "vlm", "vlm_model", "verifier_vlm", "verifier_model", "box_convention", "planner", "segmenter", "second_segmenter",
     "probe_orders", "agreement_samples", "agreement_needed", "view_px", "max_looks", "max_calls", "max_tokens",
@@ -56,7 +56,7 @@ class EvalSpec(Frozen):
     """First cases only."""
     epochs: int = 1
     judge: str = "words"
-    """Of descriptions: "words", or "vlm" for the verifier's model."""
+    """Of descriptions: "words", "vlm" for the verifier's model, or another package's (scorers/judges.py)."""
     allow_missing: bool = False
     looks: int = 4
     """Looks of the crop controls."""
@@ -72,8 +72,8 @@ class Run:
         """UsageError or InputRejected for what cannot be run, before anything is spent."""
         if spec.solver not in SOLVERS:
             raise UsageError(f"there is no solver {spec.solver!r}; there are {', '.join(SOLVERS)}")
-        if spec.judge not in ("words", "vlm"):
-            raise UsageError('the judge is "words" or "vlm"')
+        if spec.judge not in judge_names():
+            raise UsageError(f"there is no judge {spec.judge!r}; there are {', '.join(judge_names())}")
         self.spec, self.settings = spec, settings
         found = benchmark(spec.benchmark)
         self.split = spec.split or found.splits[0]
@@ -149,21 +149,20 @@ class Run:
     async def score(self, case: Case, epoch: int) -> Row:
         """The row of a case that was solved."""
         outcome = self._outcomes.pop((case.id, epoch))
-        row = await score_case(case, outcome, epoch=epoch, folder=self.spec.folder, judge=self._judge(epoch))
+        row = await score_case(case, outcome, epoch=epoch, folder=self.spec.folder, judges=self._judges(epoch))
         self.rows[case.id, epoch] = row
         if self.on_row:
             self.on_row(row)
         return row
 
-    def _judge(self, epoch: int) -> CaptionJudge:
+    def _judges(self, epoch: int) -> Judges:
         if self.spec.judge == "words":
-            return WordJudge()
+            return WORDS
         resources, settings = self.bench.resources, self.settings
         model = resources.verifier or resources.vlm
-        if model is None:
-            raise UsageError('the judge "vlm" needs a vision-language model (--vlm)')
         endpoint = settings.verifier_vlm or settings.vlm or ""
-        return VLMCaptionJudge(LedgerVLM(model, self.store.ledger, endpoint=endpoint, epoch=epoch))
+        vlm = LedgerVLM(model, self.store.ledger, endpoint=endpoint, epoch=epoch) if model else None
+        return load_judges(self.spec.judge, vlm)
 
     @property
     def store_counts(self) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from medloupe.evals.scorers.radfact import Phrase
 from medloupe.types import BoundingBox, Frozen, Mask, VerdictValue
 
 __all__ = ["Outcome", "Spending"]
@@ -35,6 +36,8 @@ class Outcome(Frozen):
     """The reply to be scored."""
     before: str | None = None
     """The reply without verification; None where nothing is verified."""
+    said: tuple[Phrase, ...] = ()
+    """Of a description, its sentences with the places they rest on; () where it came as one text."""
     confidence: float | None = None
     """As the model stated it, 0 to 1."""
     boxes: tuple[BoundingBox, ...] = ()

@@ -26,6 +26,7 @@ import numpy as np
 
 from medloupe.agent.messages import prefix
 from medloupe.errors import InputRejected, ModelError, ReplyRefused, UsageError
+from medloupe.evals.scorers.radfact import Phrase
 from medloupe.evals.scorers.text import normalised
 from medloupe.evals.solvers.asking import Evidence, Reply, choose_request, locate_request, read_boxes, read_reply
 from medloupe.evals.solvers.bench import Bench, CaseResources, FixedPlanner, Opened, one_line
@@ -165,12 +166,29 @@ async def _answered(opened: Opened, loupe: Loupe, evidence: Evidence, answer: An
     if case.kind == "caption" or vlm is None:
         said = " ".join(s.original or s.text for s in answer.statements)
         return Outcome(
-            status="answered", text="" if answer.abstained else answer.answer, before=said, confidence=answer.confidence
-        )
+            status="answered", text="" if answer.abstained else answer.answer, before=said, said=_phrases(answer),
+            confidence=answer.confidence,
+        )  # fmt: skip
     reply = before = await _chosen(opened, evidence.without_checks())
     if any(s.status in ("refuted", "corrected") for s in evidence.checked):
         reply = await _chosen(opened, evidence)
     return Outcome(status="answered", text=reply.text, before=before.text, confidence=reply.confidence)
+
+
+def _phrases(answer: Answer) -> tuple[Phrase, ...]:
+    """The answer's statements, each with the places that its claims, else its views, are about."""
+    image = answer.views[0].image
+    regions = {region.id: region for region in answer.regions}
+    claimed = {claim.id: claim.region for claim in answer.claims}
+    looked = {view.index: regions[view.region] for view in answer.views if view.region in regions}
+    found = []
+    for statement in answer.statements:
+        if statement.status in ("supported", "corrected"):
+            places = [claimed[c] for c in statement.claims if claimed.get(c)]
+            places = places or [looked[v] for v in statement.views if v in looked]
+            boxes = dict.fromkeys(place.box for place in places if place and place.image == image)
+            found.append(Phrase(statement.text, tuple(boxes)))
+    return tuple(found)
 
 
 async def _chosen(opened: Opened, evidence: Evidence, *, temperature: float = 0.0, draw: int = 0) -> Reply:
