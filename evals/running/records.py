@@ -97,6 +97,8 @@ class Record:
         for file in ("scores.jsonl", "summary.json", "run.json", "report.html"):
             if (run.spec.out / file).is_file():
                 self._client.log_artifact(identity, str(run.spec.out / file))
+        if run.traces is not None and run.traces.path.is_dir():
+            self._client.log_artifacts(identity, str(run.traces.path), "traces")
 
 
 def _metrics(summary: Summary) -> dict[str, float]:

@@ -15,6 +15,7 @@ from medloupe.evals.scorers.references import reference_scores
 from medloupe.evals.scorers.rows import HEADLINES, Row, Status
 from medloupe.evals.scorers.subgroups import Subgroup, by_subgroup, worst
 from medloupe.evals.scorers.verification import changed, verdict_quality
+from medloupe.evals.solvers.outcome import Prices
 from medloupe.evals.statistics import Interval, cluster_interval, compare, few_clusters
 from medloupe.types import Frozen, VerdictValue
 
@@ -82,8 +83,10 @@ class Summary(Frozen):
     warnings: tuple[str, ...] = ()
 
 
-def summarise(benchmark: str, rows: Sequence[Row], warnings: Sequence[str] = ()) -> Summary:
-    """All figures of a run's rows."""
+def summarise(
+    benchmark: str, rows: Sequence[Row], warnings: Sequence[str] = (), prices: Prices | None = None
+) -> Summary:
+    """All figures of a run's rows; its cost in dollars where the prices are known."""
     clusters = [row.cluster for row in rows]
     scored = [row for row in rows if row.status == "scored"]
     counts = Counter(row.status for row in rows)
@@ -109,7 +112,7 @@ def summarise(benchmark: str, rows: Sequence[Row], warnings: Sequence[str] = ())
         risk_coverage=found.curve,
         verification=_verification(rows),
         verifier=_verifier(rows),
-        cost=_cost(rows),
+        cost=_cost(rows, prices),
         warnings=(*warnings, *missing, *([few] if few else [])),
     )
 
@@ -217,12 +220,15 @@ def _flag(verdicts: Mapping[str, int]) -> VerdictValue:
     return "refuted" if "refuted" in verdicts else "supported" if "supported" in verdicts else "undetermined"
 
 
-def _cost(rows: Sequence[Row]) -> dict[str, float]:
+def _cost(rows: Sequence[Row], prices: Prices | None) -> dict[str, float]:
     def total(of: Callable[[Row], float]) -> float:
         return math.fsum(of(row) for row in rows)
 
     seconds = [row.seconds for row in rows] or [0.0]
-    return {
-        "calls": total(lambda r: r.calls), "tokens": total(lambda r: r.tokens), "looks": total(lambda r: r.looks),
+    tokens, written = total(lambda r: r.tokens), total(lambda r: r.completion_tokens)
+    dollars = {"USD": prices.of(tokens - written, written)} if prices else {}
+    return dollars | {
+        "calls": total(lambda r: r.calls), "tokens": tokens, "completion tokens": written,
+        "looks": total(lambda r: r.looks),
         "model seconds p50": float(np.quantile(seconds, 0.5)), "model seconds p95": float(np.quantile(seconds, 0.95)),
     }  # fmt: skip
