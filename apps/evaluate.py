@@ -21,7 +21,7 @@ class _EvalGroup(click.Group):
 
 @click.group(name="eval", cls=_EvalGroup)
 def eval_group() -> None:
-    """Evaluate on a benchmark: medloupe eval NAME FOLDER; also list and compare.
+    """Evaluate on a benchmark: medloupe eval NAME FOLDER; also list, compare and export.
 
     A run is kept in its folder and goes on where it stopped when the same command is given again.
     """
@@ -112,3 +112,16 @@ def compare_two(a: Path, b: Path, as_json: bool) -> None:
 
     found = compare_runs(a, b)
     click.echo(found.model_dump_json(indent=2) if as_json else found.text())
+
+
+@eval_group.command(name="export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def export_training(run: Path, out: Path) -> None:
+    """Write what RUN has to train on to OUT: chat trajectories, Ophiuchus's records, preference pairs, pictures.
+
+    RUN needs --traces and --trace-images. Nothing is ever exported from a test split.
+    """
+    from medloupe.evals.training.export import export_run
+
+    click.echo(export_run(run, out).text())

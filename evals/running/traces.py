@@ -1,6 +1,7 @@
 """Traces of a run, by choice: `OUT/traces`, a medloupe.trace/1 file a case and epoch, and the views' pictures if asked.
 
-A trace holds no pixels; with pictures, they lie beside it under their sha-256, which is how a trace names them.
+A trace begins with the case that was asked, and holds no pixels; pictures lie beside it under their sha-256, which is
+how a trace names them.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from medloupe.agent.trace import TRACE_VERSION, TraceEvent
 from medloupe.errors import UsageError
 from medloupe.evals.running.files import write_whole
+from medloupe.evals.tasks.case import Case
 
 __all__ = ["TraceFolder"]
 
@@ -38,11 +41,18 @@ class TraceFolder:
     def has(self, case: str, epoch: int) -> bool:
         """Whether a case's trace is there, with its pictures where they are wanted."""
         try:
-            with self.file(case, epoch).open(encoding="utf-8") as file:
-                header = json.loads(file.readline())
+            return bool(self._header(case, epoch).get("images") or not self.images)
         except (OSError, ValueError):
             return False
-        return bool(header.get("images") or not self.images)
+
+    def case(self, case: str, epoch: int) -> Case:
+        """The case that a trace is of, as it was asked. ValueError or OSError when there is no whole trace."""
+        return Case.model_validate(self._header(case, epoch)["case"])
+
+    def _header(self, case: str, epoch: int) -> dict[str, Any]:
+        with self.file(case, epoch).open(encoding="utf-8") as file:
+            header: dict[str, Any] = json.loads(file.readline())
+        return header
 
     def keep_picture(self, digest: str, png: bytes) -> None:
         """A view's picture, once."""
@@ -50,18 +60,16 @@ class TraceFolder:
             self._private()
             write_whole(self.picture(digest), png)
 
-    def write(self, case: str, epoch: int, events: Sequence[TraceEvent]) -> None:
+    def write(self, case: Case, epoch: int, events: Sequence[TraceEvent]) -> None:
         """A case's trace, in place of an earlier one. UsageError when it cannot be written."""
-        header = {
-            "event": "trace",
-            "schema_version": TRACE_VERSION,
-            "case": case,
-            "epoch": epoch,
-            "images": self.images,
-        }
-        lines = [json.dumps(header), *(json.dumps(e.model_dump(mode="json"), ensure_ascii=False) for e in events)]
+        asked = case.model_dump(mode="json", exclude_defaults=True)
+        about = {"epoch": epoch, "images": self.images, "case": asked}
+        header = {"event": "trace", "schema_version": TRACE_VERSION, **about}
+        lines = [
+            json.dumps(line, ensure_ascii=False) for line in (header, *(e.model_dump(mode="json") for e in events))
+        ]
         self._private()
-        write_whole(self.file(case, epoch), "\n".join(lines) + "\n")
+        write_whole(self.file(case.id, epoch), "\n".join(lines) + "\n")
 
     def _private(self) -> None:
         try:

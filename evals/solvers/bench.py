@@ -170,7 +170,7 @@ class Opened:
     async def end(self) -> None:
         """Write the case's trace, where one is kept."""
         if self._bench.traces is not None:
-            await asyncio.to_thread(self._bench.traces.write, self.case.id, self._epoch, self._events)
+            await asyncio.to_thread(self._bench.traces.write, self.case, self._epoch, self._events)
 
     @property
     def spent(self) -> Spending:

@@ -311,6 +311,16 @@ def test_the_command_names_what_is_wrong_before_it_begins(tmp_path: Path) -> Non
     assert "there is no benchmark 'slak'" in cli("slak", tmp_path).stderr
 
 
+def test_the_command_exports_nothing_of_a_test_split(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"parameters": {"benchmark": "vqa_rad", "split": "test"}}))
+    ended = cli("export", tmp_path, tmp_path / "out")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "medloupe: test is a test split of VQA-RAD: nothing is trained on it; export a run over train\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_inspect_finds_the_tasks(tmp_path: Path) -> None:
     MINIATURES["phantoms"](tmp_path / "data")
     command = [
