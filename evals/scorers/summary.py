@@ -75,6 +75,8 @@ class Summary(Frozen):
     """Kind of subgroup to the name of the worst that has at least ten clusters."""
     calibration: dict[str, float] = {}
     risk_coverage: tuple[tuple[float, float], ...] = ()
+    reliability: tuple[tuple[float, float, int], ...] = ()
+    """(mean confidence, share right, answers) by bin of confidence."""
     verification: dict[str, int] = {}
     """wrong_to_right, right_to_wrong, ...; and verdicts by word."""
     verifier: dict[str, float] = {}
@@ -110,6 +112,7 @@ def summarise(
         if stated
         else {},
         risk_coverage=found.curve,
+        reliability=found.bins,
         verification=_verification(rows),
         verifier=_verifier(rows),
         cost=_cost(rows, prices),

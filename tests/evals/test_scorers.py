@@ -345,6 +345,7 @@ def test_calibration_by_hand() -> None:
     assert found.ece == pytest.approx((abs(1 - 1.85) + abs(1 - 0.6) + abs(0 - 0.2)) / 4)
     assert found.brier == pytest.approx((0.05**2 + 0.9**2 + 0.4**2 + 0.2**2) / 4)
     assert found.curve == ((0.25, 0.0), (0.5, 0.5), (0.75, pytest.approx(1 / 3)), (1.0, 0.5))
+    assert found.bins == ((0.2, 0.0, 1), (0.6, 1.0, 1), (pytest.approx(0.925), 0.5, 2))
     assert found.aurc == pytest.approx((0 + 0.5 + 1 / 3 + 0.5) / 4)
     assert math.isnan(calibration([], []).ece)
     with pytest.raises(ValueError, match="between 0 and 1"):
