@@ -64,8 +64,8 @@ class EntailmentJudge(Protocol):
 class WordEntailmentJudge:
     """No model: a hypothesis follows from a premise that holds all of its words of content, and denies as it denies.
 
-    "There is a nodule" follows from "A small nodule on the left", and not the other way round. It knows no synonyms, so
-    it is a lower bound, for reports made of fixed words and for runs without a judge.
+    "There is a nodule" follows from "A small nodule on the left", and not the other way round; of "nodule/mass", either
+    word will do. It knows no synonyms, so it is a lower bound, for fixed words and for runs without a judge.
     """
 
     name = "words"
@@ -76,17 +76,17 @@ class WordEntailmentJudge:
         found = []
         for number, premise in enumerate(premises):
             said, denies = _content(premise)
-            if wanted and wanted <= said and denied == denies:
+            if wanted and denied == denies and all(group & frozenset().union(*said) for group in wanted):
                 found.append(number)
         return Entailment(bool(found), tuple(found))
 
 
-def _content(text: str) -> tuple[frozenset[str], bool]:
-    """(words of content, whether something is denied)."""
+def _content(text: str) -> tuple[list[frozenset[str]], bool]:
+    """(words of content, those joined by a slash together; whether something is denied)."""
     language = knowledge("language")
-    said = words_of(text)
-    denied = any(word in said for word in language["negations"] if " " not in word)
-    return frozenset(said) - frozenset(language["function_words"]) - frozenset(language["negations"]), denied
+    empty = frozenset(language["function_words"]) | frozenset(language["negations"])
+    groups = [frozenset(words_of(part)) - empty for part in text.split()]
+    return [group for group in groups if group], any(word in words_of(text) for word in language["negations"])
 
 
 class _Judged(BaseModel):

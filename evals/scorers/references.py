@@ -38,7 +38,7 @@ def reference_scores(texts: Sequence[str], references: Sequence[str], clusters: 
         from rouge_score.rouge_scorer import RougeScorer
         from sacrebleu.metrics.bleu import BLEU
     except ImportError:
-        raise BackendMissing("BLEU, ROUGE and CIDEr", "pip install 'medloupe[captions]'") from None
+        raise BackendMissing("the library for BLEU, ROUGE and CIDEr", "pip install 'medloupe[captions]'") from None
     pairs = list(zip(texts, references, strict=True))
     bleu, rouge, cider = BLEU(lowercase=True, effective_order=True), RougeScorer(["rougeL"]), CiderScorer()
     counts = [_counts(bleu.sentence_score(text, [reference])) for text, reference in pairs]

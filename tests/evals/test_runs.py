@@ -260,6 +260,8 @@ def test_a_run_is_recorded_and_one_that_was_killed_is_closed(
     assert mine.data.params["solver"] == "agent" and len(mine.data.params["prompt.choose"]) == 64
     assert mine.data.tags["model.describer"] == "scripted" and "table.cases_test.jsonl" in mine.data.tags
     assert {f.path for f in client.list_artifacts(mine.info.run_id)} >= {"scores.jsonl", "report.html"}
+    table = client.load_table(experiment.experiment_id, "scores-table.json", run_ids=[mine.info.run_id])
+    assert list(table["id"]) == ["p0", "p1", "p2"] and set(table["status"]) == {"scored"}
 
 
 # --- comparison and command -----------------------------------------------------------------------------------------
@@ -319,6 +321,16 @@ def test_the_command_exports_nothing_of_a_test_split(tmp_path: Path) -> None:
         "medloupe: test is a test split of VQA-RAD: nothing is trained on it; export a run over train\n"
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_inspect_knows_every_task_by_its_name() -> None:
+    from inspect_ai._util.entrypoints import ensure_entry_points  # what `inspect eval medloupe/NAME` looks up
+    from inspect_ai._util.registry import registry_lookup
+
+    ensure_entry_points("medloupe")
+    assert all(registry_lookup("task", f"medloupe/{name}") is not None for name in MINIATURES)
+    assert registry_lookup("task", "medloupe/nothing") is None
+    assert len(MINIATURES) == 22
 
 
 def test_inspect_finds_the_tasks(tmp_path: Path) -> None:

@@ -295,6 +295,8 @@ async def test_entailment_by_words_goes_one_way_and_knows_no_from_yes() -> None:
     assert await judge("A small nodule on the left.", ["There is a nodule."]) == (False, ())
     assert await judge("There is an effusion.", ["No effusion is seen."]) == (False, ())
     assert await judge("No effusion.", ["There is no pleural effusion."]) == (True, (0,))
+    assert await judge("There is nodule/mass.", ["A mass.", "A fracture."]) == (True, (0,))
+    assert await judge("There is something.", []) == (False, ())
 
 
 def test_the_place_of_a_given_phrase_by_hand() -> None:

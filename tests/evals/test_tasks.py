@@ -140,6 +140,23 @@ def test_vindr_reports_ask_for_every_finding_of_an_image_in_its_place(tmp_path: 
     assert [q.kind for q in normal.attributes] == ["negative", "negative"]
 
 
+def test_vindr_rows_without_numbers_are_no_regions_and_pngs_in_a_flat_folder_are_found(tmp_path: Path) -> None:
+    MINIATURES["vindr_cxr"](tmp_path)
+    table = tmp_path / "annotations" / "annotations_test.csv"
+    table.write_text(table.read_text().replace("No finding,,,,", "No finding,nan,nan,nan,nan"))
+    (tmp_path / "test" / "a1.dicom").rename(tmp_path / "a1.png")
+    cases = read_cases(benchmark("vindr_cxr"), tmp_path, "test").cases
+    assert [case.images[0] for case in cases] == ["a1.png", "test/b2.dicom", "test/b2.dicom"]
+
+
+def test_pathvqa_as_pickles_is_not_recognised_for_a_pickle_runs_code(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "test_qa.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert "pathvqa" not in {found.name for found, _ in recognise(tmp_path)}
+    with pytest.raises(InputRejected, match=r"test\.parquet is missing"):
+        read_cases(benchmark("pathvqa"), tmp_path, "test")
+
+
 def test_vqa_rad_is_split_by_phrase_type(tmp_path: Path) -> None:
     assert [case.id for case in read("vqa_rad", tmp_path / "a").cases] == ["1", "2", "4"]
     assert [case.id for case in read("vqa_rad", tmp_path / "b", "train").cases] == ["3"]
