@@ -147,6 +147,7 @@ async def _read(opened: Opened, fixed: FixedPlanner | None, *, looks: int | None
     image = await opened.image(study)
     inputs: Any = {"study": str(study), "question": case.question, "modality": case.modality, "image": image}
     state: dict[str, Any] = {}
+    chunk: Any  # by mode: the state, or what a node wrote
     async for mode, chunk in make_graph(resources).astream(inputs, stream_mode=["values", "custom"]):
         if mode == "values":
             state = chunk

@@ -140,7 +140,7 @@ def _tool(action: Action | None, view: View, views: Mapping[int, View], number: 
             return ToolUse(name="slice", arguments=({"series": action.series, "number": action.index, **plane},))
         case Compare() if action.view in number and action.other in number:
             return _call("compare", number[action.view], other=number[action.other])
-    parent = view.parent if view.parent in number else min(number)
+    parent = view.parent if view.parent is not None and view.parent in number else min(number)
     return _call("zoom", number[parent], **_box(view.box, views[parent]))
 
 
