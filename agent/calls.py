@@ -11,7 +11,7 @@ from medloupe.agent.trace import TraceEvent
 from medloupe.errors import ModelError
 from medloupe.models.vlm.base import VLM, Picture, VLMReply, VLMRequest
 
-__all__ = ["BudgetReached", "Calls", "Emit"]
+__all__ = ["BudgetReached", "Calls", "Emit", "call_event"]
 
 Emit = Callable[[TraceEvent], None]
 
@@ -68,11 +68,11 @@ class Calls:
                 raise
             future.set_exception(fault)
             future.exception()  # read, so that asyncio does not warn when nobody else waited
-            emit(self._event(vlm, request, turn, None, str(fault), time.perf_counter() - begin))
+            emit(call_event(vlm, request, turn, None, str(fault), time.perf_counter() - begin))
             raise fault from None
         future.set_result(reply)
         self._tokens += reply.prompt_tokens + reply.completion_tokens
-        emit(self._event(vlm, request, turn, reply, None, reply.latency_s))
+        emit(call_event(vlm, request, turn, reply, None, reply.latency_s))
         return reply, Spent(calls=1, tokens=reply.prompt_tokens + reply.completion_tokens)
 
     def _out_of_time(self) -> BudgetReached:
@@ -97,31 +97,32 @@ class Calls:
             raise BudgetReached(_cap(self._budget.seconds, "seconds"))
         return left
 
-    @staticmethod
-    def _event(
-        vlm: VLM, request: VLMRequest, turn: int, reply: VLMReply | None, fault: str | None, latency: float
-    ) -> TraceEvent:
-        pictures = [part.digest for m in request.messages for part in m.parts if isinstance(part, Picture)]
-        calls = reply.tool_calls if reply else ()
-        return TraceEvent(
-            event="call",
-            turn=turn,
-            data={
-                "purpose": request.purpose,
-                "key": request.key,
-                "model": vlm.model,
-                "prompt": request.prompt,
-                "draw": request.draw,
-                "pictures": pictures,
-                "reply": reply.text if reply else "",
-                "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in calls],
-                "prompt_tokens": reply.prompt_tokens if reply else 0,
-                "completion_tokens": reply.completion_tokens if reply else 0,
-                "latency_s": round(latency, 4),
-                "attempts": reply.attempts if reply else 0,
-                "fault": fault,
-            },
-        )
+
+def call_event(
+    vlm: VLM, request: VLMRequest, turn: int, reply: VLMReply | None, fault: str | None, latency: float
+) -> TraceEvent:
+    """The trace's "call": what was asked, by key, and what came back."""
+    pictures = [part.digest for m in request.messages for part in m.parts if isinstance(part, Picture)]
+    calls = reply.tool_calls if reply else ()
+    return TraceEvent(
+        event="call",
+        turn=turn,
+        data={
+            "purpose": request.purpose,
+            "key": request.key,
+            "model": vlm.model,
+            "prompt": request.prompt,
+            "draw": request.draw,
+            "pictures": pictures,
+            "reply": reply.text if reply else "",
+            "tool_calls": [{"id": c.id, "name": c.name, "arguments": c.arguments} for c in calls],
+            "prompt_tokens": reply.prompt_tokens if reply else 0,
+            "completion_tokens": reply.completion_tokens if reply else 0,
+            "latency_s": round(latency, 4),
+            "attempts": reply.attempts if reply else 0,
+            "fault": fault,
+        },
+    )
 
 
 def _cap(cap: float, name: str) -> str:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from medloupe.evals.running.run import Run
-    from medloupe.evals.scorers.rows import Row
 
 __all__ = ["eval_group"]
 
@@ -27,7 +21,7 @@ class _EvalGroup(click.Group):
 
 @click.group(name="eval", cls=_EvalGroup)
 def eval_group() -> None:
-    """Evaluate on a benchmark: medloupe eval NAME FOLDER; also list and compare.
+    """Evaluate on a benchmark: medloupe eval NAME FOLDER; also list, compare and export.
 
     A run is kept in its folder and goes on where it stopped when the same command is given again.
     """
@@ -59,13 +53,17 @@ def list_benchmarks(folder: Path | None) -> None:
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N cases only.")
 @click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="How often each case is asked.")
 @click.option("--parallel", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
-@click.option("--judge", type=click.Choice(["words", "vlm"]), default="words", show_default=True, help="Of captions.")
+@click.option("--judge", metavar="NAME", default="words", show_default=True, help="Of descriptions: words or vlm.")
 @click.option("--looks", type=click.IntRange(1), default=4, show_default=True, help="Looks of the crop controls.")
 @click.option("--tokens", type=click.IntRange(0), default=0, help="Tokens a case of majority_vote (default: 5 draws).")
+@click.option("--like", type=click.Path(path_type=Path), metavar="RUN", help="As many looks or tokens a case as RUN.")
 @click.option("--seed", type=int, default=7, show_default=True, help="Of the controls' random places.")
 @click.option("--allow-missing", is_flag=True, help="Leave cases out whose image is missing.")
+@click.option("--traces", is_flag=True, help="Keep every case's trace in OUT/traces, without pictures.")
+@click.option("--trace-images", is_flag=True, help="With the pictures of its views.")
 @click.option("--dry-run", is_flag=True, help="Say what it would cost, and stop.")
-@click.option("--price", metavar="IN,OUT", default="0,0", help="US dollars a million prompt and completion tokens.")
+@click.option("--price-in", type=float, metavar="USD", help="A million prompt tokens; for the cost.")
+@click.option("--price-out", type=float, metavar="USD", help="A million completion tokens.")
 @click.option("--mlflow/--no-mlflow", default=True, help="Record the run in OUT/mlflow.sqlite.")
 @click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder.")
 @click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint.")
@@ -73,9 +71,7 @@ def list_benchmarks(folder: Path | None) -> None:
 @click.option("--segmenter", metavar="NAME|none", help="litemedsam, sam:CHECKPOINT, medsam:CHECKPOINT or none.")
 @click.option("--max-looks", type=int, metavar="N", help="Most views besides the overview.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder.")
-def run_benchmark(
-    name: str, folder: Path, parallel: int, dry_run: bool, price: str, mlflow: bool, **given: Any
-) -> None:
+def run_benchmark(name: str, folder: Path, parallel: int, dry_run: bool, mlflow: bool, **given: Any) -> None:
     """Evaluate on the benchmark NAME, whose release lies in FOLDER."""
     from medloupe.evals.running.estimate import estimate
     from medloupe.evals.running.run import EvalSpec, Run, spec_of
@@ -84,19 +80,19 @@ def run_benchmark(
     ours = {key: given.pop(key) for key in list(given) if key in EvalSpec.model_fields}
     settings = load_settings(**given)
     run = Run(spec_of(name, folder, settings.out, **ours), settings)
-    prices = _prices(price)
     for warning in run.read.warnings:
         click.echo(f"note: {warning}", err=True)
     if dry_run:
         try:
-            click.echo(estimate(run, prices).text())
+            click.echo(estimate(run).text())
         finally:
             run.close()
         return
     from medloupe.evals.running.evaluate import evaluate
+    from medloupe.evals.running.progress import Progress
 
     out = run.spec.out
-    progress = _Progress(run)
+    progress = Progress(run, lambda line: click.echo(line, err=True))
     summary = evaluate(run, parallel=parallel, mlflow=out.parent / "mlflow.sqlite" if mlflow else None, on_row=progress)
     progress.end()
     click.echo(f"{summary.headline} {summary.score.text()} on {summary.counts['total']} cases")
@@ -118,45 +114,14 @@ def compare_two(a: Path, b: Path, as_json: bool) -> None:
     click.echo(found.model_dump_json(indent=2) if as_json else found.text())
 
 
-def _prices(text: str) -> Any:
-    from medloupe.errors import UsageError
-    from medloupe.evals.running.estimate import Prices
+@eval_group.command(name="export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+def export_training(run: Path, out: Path) -> None:
+    """Write what RUN has to train on to OUT: chat trajectories, Ophiuchus's records, preference pairs, pictures.
 
-    try:
-        prompt, completion = (float(number) for number in text.split(","))
-    except ValueError:
-        raise UsageError("--price is two numbers: dollars a million prompt tokens, and completion tokens") from None
-    return Prices(prompt=prompt, completion=completion)
+    RUN needs --traces and --trace-images. Nothing is ever exported from a test split.
+    """
+    from medloupe.evals.training.export import export_run
 
-
-class _Progress:
-    """One line on stderr, at most once a second."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._said, self._begin = run, 0.0, time.monotonic()
-        self._total = len(run.cases) * run.spec.epochs
-        self._tokens = 0
-
-    def __call__(self, row: Row) -> None:
-        """One more case."""
-        self._tokens += row.tokens
-        now = time.monotonic()
-        if now - self._said >= 1:
-            self._said = now
-            self._say()
-
-    def end(self) -> None:
-        """The last word."""
-        self._say()
-
-    def _say(self) -> None:
-        done, seconds = len(self._run.rows), max(time.monotonic() - self._begin, 1e-3)
-        rate = done / seconds
-        left = (self._total - done) / rate if rate else 0
-        ledger = self._run.store_counts
-        click.echo(
-            f"{done}/{self._total} cases, {rate:.1f}/s, {left:.0f} s left; {ledger[0]} calls sent, {ledger[1]} from the"
-            f" record; {self._tokens} tokens",
-            err=True,
-        )
-        sys.stderr.flush()
+    click.echo(export_run(run, out).text())

@@ -87,6 +87,11 @@ class Settings(BaseSettings):
     max_seconds: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     """Wall clock of one question, seconds."""
 
+    price_in: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """US dollars a million prompt tokens; None: not known, so an evaluation's cost is told in tokens."""
+    price_out: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """US dollars a million completion tokens."""
+
     timeout_s: float = Field(default=120.0, gt=0, allow_inf_nan=False)
     """Longest wait for one reply, seconds."""
     max_attempts: int = Field(default=4, ge=1, le=10)

@@ -53,6 +53,9 @@ class RunComparison(Frozen):
     score: Paired
     scored_by_both: Paired | None
     """Over the cases that both scored."""
+    effort_a: dict[str, float]
+    """Looks, calls and tokens a case."""
+    effort_b: dict[str, float]
     figures: dict[str, Paired]
     """The protocol's other figures that both have."""
     warnings: tuple[str, ...]
@@ -70,6 +73,8 @@ class RunComparison(Frozen):
         if self.scored_by_both:
             both = self.scored_by_both
             lines.append(f"where both were scored: {both.difference:+.3f} [{both.low:+.3f}, {both.high:+.3f}]")
+        spent = (f"{name} {self.effort_a[name]:.1f} and {self.effort_b[name]:.1f}" for name in self.effort_a)
+        lines.append(f"spent a case, A and B: {', '.join(spent)}")
         for name, f in self.figures.items():
             lines.append(f"{name}: {f.difference:+.3f} [{f.low:+.3f}, {f.high:+.3f}]")
         return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])
@@ -104,9 +109,14 @@ def compare_runs(first: Path, second: Path) -> RunComparison:
         samples=len(pairs), clusters=whole.clusters, only_in_a=left_out[0], only_in_b=left_out[1],
         a=sum(x.value for x, _ in pairs) / len(pairs), b=sum(y.value for _, y in pairs) / len(pairs),
         score=Paired.of(whole), scored_by_both=Paired.of(_compared(both)) if both and len(both) < len(pairs) else None,
+        effort_a=_effort([x for x, _ in pairs]), effort_b=_effort([y for _, y in pairs]),
         figures={name: Paired.of(_compared(pairs, name)) for name in names},
         warnings=(*said, *([whole.warning] if whole.warning else [])),
     )  # fmt: skip
+
+
+def _effort(rows: Sequence[Row]) -> dict[str, float]:
+    return {name: sum(getattr(row, name) for row in rows) / len(rows) for name in ("looks", "calls", "tokens")}
 
 
 def _compared(pairs: Sequence[tuple[Row, Row]], name: str = "") -> Comparison:

@@ -6,6 +6,7 @@ evaluation that starts closes it as "KILLED" once no process holds its folder.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import subprocess
@@ -23,6 +24,8 @@ __all__ = ["Record"]
 
 _EXPERIMENT = "medloupe"
 _FOLDER = "medloupe.folder"
+_TABLE = "scores-table.json"
+_COLUMNS = ("id", "epoch", "status", "value", "answer", "expected", "confidence", "looks", "calls", "tokens", "fault")
 
 
 class Record:
@@ -97,6 +100,16 @@ class Record:
         for file in ("scores.jsonl", "summary.json", "run.json", "report.html"):
             if (run.spec.out / file).is_file():
                 self._client.log_artifact(identity, str(run.spec.out / file))
+        self._table(identity)
+        if run.traces is not None and run.traces.path.is_dir():
+            self._client.log_artifacts(identity, str(run.traces.path), "traces")
+
+    def _table(self, identity: str) -> None:
+        """The scores as the table that MLflow's own page shows and compares; written over on a later run."""
+        rows = [row.model_dump(mode="json", include=set(_COLUMNS)) for row in self._run.ordered]
+        data = [[row[column] for column in _COLUMNS] for row in rows]
+        self._client.log_dict(identity, {"columns": list(_COLUMNS), "data": data}, _TABLE)
+        self._client.set_tag(identity, "mlflow.loggedArtifacts", json.dumps([{"path": _TABLE, "type": "table"}]))
 
 
 def _metrics(summary: Summary) -> dict[str, float]:
@@ -106,6 +119,7 @@ def _metrics(summary: Summary) -> dict[str, float]:
     found |= {f"n {word}": float(count) for word, count in summary.counts.items()}
     found |= {f"figure {name}": figure.value for name, figure in summary.figures.items()}
     found |= {f"verification {name}": float(count) for name, count in summary.verification.items()}
+    found |= {f"verifier {name}": share for name, share in summary.verifier.items()}
     return found | summary.calibration | summary.cost
 
 

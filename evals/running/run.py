@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +14,15 @@ from typing import Any
 from medloupe.agent.messages import PROMPTS
 from medloupe.agent.resources import resources_from
 from medloupe.errors import UsageError
+from medloupe.evals.running.files import write_whole
+from medloupe.evals.running.like import Efforts, efforts_of
 from medloupe.evals.running.store import RunStore, case_key
-from medloupe.evals.scorers.attributes import CaptionJudge, VLMCaptionJudge, WordJudge
+from medloupe.evals.running.traces import TraceFolder
+from medloupe.evals.scorers.judges import WORDS, Judges, judge_names, load_judges
 from medloupe.evals.scorers.rows import Row, score_case
 from medloupe.evals.scorers.summary import Summary, summarise
 from medloupe.evals.solvers.bench import Bench
-from medloupe.evals.solvers.outcome import Outcome
+from medloupe.evals.solvers.outcome import Outcome, Prices
 from medloupe.evals.solvers.solve import SOLVERS, Options, solve
 from medloupe.evals.tasks.case import Case
 from medloupe.evals.tasks.catalogue import benchmark
@@ -33,13 +35,15 @@ from medloupe.types import Frozen
 
 __all__ = ["EvalSpec", "Run", "spec_of", "write_whole"]
 
-_EVAL_PROMPTS = ("choose", "locate", "judge_caption")
+_EVAL_PROMPTS = ("choose", "locate", "judge_caption", "judge_entailment")
 _CONFIGURES = (
     "vlm", "vlm_model", "verifier_vlm", "verifier_model", "box_convention", "planner", "segmenter", "second_segmenter",
     "probe_orders", "agreement_samples", "agreement_needed", "view_px", "max_looks", "max_calls", "max_tokens",
     "max_seconds", "modality",
 )  # fmt: skip
 """Settings that an outcome depends on."""
+_RECORDING = frozenset({"traces", "trace_images"})
+"""What is kept of a run; no outcome depends on it."""
 
 
 class EvalSpec(Frozen):
@@ -56,13 +60,19 @@ class EvalSpec(Frozen):
     """First cases only."""
     epochs: int = 1
     judge: str = "words"
-    """Of descriptions: "words", or "vlm" for the verifier's model."""
+    """Of descriptions: "words", "vlm" for the verifier's model, or another package's (scorers/judges.py)."""
     allow_missing: bool = False
     looks: int = 4
     """Looks of the crop controls."""
     tokens: int = 0
     """Tokens a case of majority_vote; 0: five draws."""
+    like: Path | None = None
+    """A finished run over the same cases, whose looks and tokens each case of a control is given."""
     seed: int = 7
+    traces: bool = False
+    """Keep every case's trace."""
+    trace_images: bool = False
+    """And the pictures of its views."""
 
 
 class Run:
@@ -72,14 +82,17 @@ class Run:
         """UsageError or InputRejected for what cannot be run, before anything is spent."""
         if spec.solver not in SOLVERS:
             raise UsageError(f"there is no solver {spec.solver!r}; there are {', '.join(SOLVERS)}")
-        if spec.judge not in ("words", "vlm"):
-            raise UsageError('the judge is "words" or "vlm"')
+        if spec.judge not in judge_names():
+            raise UsageError(f"there is no judge {spec.judge!r}; there are {', '.join(judge_names())}")
         self.spec, self.settings = spec, settings
         found = benchmark(spec.benchmark)
         self.split = spec.split or found.splits[0]
         read = read_cases(found, spec.folder, self.split, allow_missing=spec.allow_missing)
         self.read = Cases(cases=read.cases[: spec.limit], hashes=read.hashes, warnings=read.warnings)
         self.cases = {case.id: case for case in self.read.cases}
+        self._like: Efforts | None = None
+        if spec.like is not None:
+            self._like = efforts_of(spec.like, spec.solver, self.parameters)
         self.rows: dict[tuple[str, int], Row] = {}
         self.on_row: Callable[[Row], None] | None = None
         self.stopped: BaseException | None = None
@@ -89,6 +102,7 @@ class Run:
         """Cases taken from the record."""
         self.kept_open = False
         """Whoever made it writes its files and closes it; else the scoring of its last case does."""
+        self.traces = TraceFolder(spec.out, images=spec.trace_images) if spec.traces or spec.trace_images else None
         self._outcomes: dict[tuple[str, int], Outcome] = {}
         self._store: RunStore | None = None
         self._bench: Bench | None = None
@@ -102,8 +116,9 @@ class Run:
     def parameters(self) -> dict[str, Any]:
         """What a run is made with, as it is recorded."""
         settings = self.settings.model_dump(mode="json", include=set(_CONFIGURES))
-        spec = self.spec.model_dump(mode="json", exclude={"folder", "out", "split"})
-        return {**spec, "split": self.split, "dataset": self.read.digest, **settings}
+        spec = self.spec.model_dump(mode="json", exclude={"folder", "out", "split", "like", *_RECORDING})
+        like = {"like": self._like.scores} if self._like else {}
+        return {**spec, **like, "split": self.split, "dataset": self.read.digest, **settings}
 
     @property
     def store(self) -> RunStore:
@@ -119,7 +134,7 @@ class Run:
             settings = self.settings
             self._bench = Bench(
                 folder=self.spec.folder, resources=resources_from(settings, store=MemoryStore()),
-                ledger=self.store.ledger, endpoint=settings.vlm or "",
+                ledger=self.store.ledger, traces=self.traces, endpoint=settings.vlm or "",
                 verifier_endpoint=settings.verifier_vlm or settings.vlm or "",
             )  # fmt: skip
         return self._bench
@@ -127,6 +142,8 @@ class Run:
     def key(self, case: Case, epoch: int) -> str:
         """What a case's outcome is recorded under."""
         parameters = self.parameters
+        if parameters.pop("like", None):
+            parameters |= {"looks": self._options(case, epoch).looks, "tokens": self._options(case, epoch).tokens}
         for name in ("benchmark", "dataset", "limit", "epochs", "judge", "allow_missing"):  # of the run, not of a case
             parameters.pop(name)
         return case_key(case.model_dump_json(), epoch, parameters, self.prompts)
@@ -135,10 +152,8 @@ class Run:
         """The recorded outcome, or a new one, recorded unless calls were lost (which a later run sends again)."""
         key = self.key(case, epoch)
         outcome = self.store.outcome(key)
-        if outcome is None:
-            spec = self.spec
-            options = Options(looks=spec.looks, tokens=spec.tokens, seed=spec.seed)
-            outcome = await solve(self.bench, case, spec.solver, options, epoch=epoch)
+        if outcome is None or (self.traces and not self.traces.has(case.id, epoch)):  # its replies are recorded
+            outcome = await solve(self.bench, case, self.spec.solver, self._options(case, epoch), epoch=epoch)
             if not outcome.spent.lost:
                 await self.store.record(key, outcome)
         else:
@@ -146,24 +161,30 @@ class Run:
         self._outcomes[case.id, epoch] = outcome
         return outcome
 
+    def _options(self, case: Case, epoch: int) -> Options:
+        spec = self.spec
+        if self._like is None:
+            return Options(looks=spec.looks, tokens=spec.tokens, seed=spec.seed)
+        effort = self._like.of[case.id, epoch]
+        return Options(looks=effort.looks, tokens=max(1, effort.tokens), seed=spec.seed)
+
     async def score(self, case: Case, epoch: int) -> Row:
         """The row of a case that was solved."""
         outcome = self._outcomes.pop((case.id, epoch))
-        row = await score_case(case, outcome, epoch=epoch, folder=self.spec.folder, judge=self._judge(epoch))
+        row = await score_case(case, outcome, epoch=epoch, folder=self.spec.folder, judges=self._judges(epoch))
         self.rows[case.id, epoch] = row
         if self.on_row:
             self.on_row(row)
         return row
 
-    def _judge(self, epoch: int) -> CaptionJudge:
+    def _judges(self, epoch: int) -> Judges:
         if self.spec.judge == "words":
-            return WordJudge()
+            return WORDS
         resources, settings = self.bench.resources, self.settings
         model = resources.verifier or resources.vlm
-        if model is None:
-            raise UsageError('the judge "vlm" needs a vision-language model (--vlm)')
         endpoint = settings.verifier_vlm or settings.vlm or ""
-        return VLMCaptionJudge(LedgerVLM(model, self.store.ledger, endpoint=endpoint, epoch=epoch))
+        vlm = LedgerVLM(model, self.store.ledger, endpoint=endpoint, epoch=epoch) if model else None
+        return load_judges(self.spec.judge, vlm)
 
     @property
     def store_counts(self) -> tuple[int, int]:
@@ -184,7 +205,8 @@ class Run:
 
     def summary(self) -> Summary:
         """Of what was scored so far."""
-        return summarise(self.spec.benchmark, self.ordered, self.read.warnings)
+        prices = Prices.of_settings(self.settings)
+        return summarise(self.spec.benchmark, self.ordered, self.read.warnings, prices=prices)
 
     def write(self) -> Summary:
         """scores.jsonl, summary.json and run.json into the run's folder; each is there whole or not at all."""
@@ -220,15 +242,3 @@ def spec_of(name: str, folder: Path, below: Path, **given: Any) -> EvalSpec:
     split = chosen.pop("split", "") or benchmark(name).splits[0]
     own = Path(chosen.pop("out", None) or below / f"{name}-{split}-{chosen.get('solver', 'agent')}")
     return EvalSpec(**{"benchmark": name, "folder": folder, **chosen, "split": split, "out": own})
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """The file is there whole or not at all; UsageError when it cannot be written."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.write_bytes(content.encode() if isinstance(content, str) else content)
-        half.replace(path)
-    except OSError as error:
-        half.unlink(missing_ok=True)
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None

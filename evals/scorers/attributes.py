@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+from medloupe.evals.scorers.readers import AdjustedAccuracy, adjusted_accuracy
 from medloupe.evals.scorers.text import letters, normalised, read_option
 from medloupe.models.vlm.base import VLM, Message, VLMRequest
 from medloupe.prompts import prompt
@@ -22,7 +23,7 @@ from medloupe.types import Frozen
 
 __all__ = [
     "AttributeOption", "AttributeQuestion", "AttributeScores", "CaptionJudge", "RegionScore", "VLMCaptionJudge",
-    "WordJudge", "attribute_scores", "judge_region", "region_score",
+    "WordJudge", "against_readers", "ask_judge", "attribute_scores", "region_score",
 ]  # fmt: skip
 
 
@@ -42,6 +43,8 @@ class AttributeQuestion(Frozen):
     kind: Literal["recognition", "positive", "negative"]
     question: str
     options: tuple[AttributeOption, ...]
+    votes: dict[str, int] = {}
+    """Readers by the value that each gave, where several read it; a value need not be among the options."""
 
 
 class CaptionJudge(Protocol):
@@ -108,16 +111,34 @@ class RegionScore(NamedTuple):
     recognised: bool
     unparsed: int
 
+    @property
+    def average(self) -> float:
+        """(positive + negative) / 2, or the one there is; 0 without either."""
+        halves = [half for half in (self.positive, self.negative) if not math.isnan(half)]
+        return sum(halves) / len(halves) if halves else 0.0
 
-async def judge_region(caption: str, questions: Sequence[AttributeQuestion], judge: CaptionJudge) -> RegionScore:
-    """Ask every question about a caption. A ModelError of the judge's is its own failure and is raised."""
+
+async def ask_judge(
+    caption: str, questions: Sequence[AttributeQuestion], judge: CaptionJudge
+) -> list[AttributeOption | None]:
+    """The option chosen for every question; None: unreadable. A ModelError is the judge's own failure and is raised."""
     chosen: list[AttributeOption | None] = []
     for question in questions:
         options = list(question.options)
         random.Random(question.id).shuffle(options)  # noqa: S311 - the same order every time, in no order of ours
         place = await judge(caption, question, options)
         chosen.append(None if place is None else options[place])
-    return region_score(questions, chosen)
+    return chosen
+
+
+def against_readers(
+    questions: Sequence[AttributeQuestion], chosen: Sequence[AttributeOption | None]
+) -> AdjustedAccuracy | None:
+    """The chosen values against the readers' votes, where there are any, and what the readers themselves reach."""
+    voted = [(option, question.votes) for question, option in zip(questions, chosen, strict=True) if question.votes]
+    if not voted:
+        return None
+    return adjusted_accuracy([option.text if option else None for option, _ in voted], [votes for _, votes in voted])
 
 
 def region_score(questions: Sequence[AttributeQuestion], chosen: Sequence[AttributeOption | None]) -> RegionScore:

@@ -24,6 +24,8 @@ class Calibration(NamedTuple):
     Equal confidences are taken together."""
     curve: tuple[tuple[float, float], ...]
     """(coverage, risk) at each distinct confidence, from the most confident."""
+    bins: tuple[tuple[float, float, int], ...]
+    """(mean confidence, share right, answers) of each of the ten bins that holds any; for the reliability diagram."""
     samples: int
 
 
@@ -31,7 +33,7 @@ def calibration(confidence: Sequence[float], right: Sequence[bool]) -> Calibrati
     """nan everywhere, and an empty curve, for nothing. ValueError for a confidence outside 0 to 1."""
     stated, hit = np.asarray(confidence, dtype=float), np.asarray(right, dtype=float)
     if not len(stated):
-        return Calibration(np.nan, np.nan, np.nan, (), 0)
+        return Calibration(np.nan, np.nan, np.nan, (), (), 0)
     if stated.min() < 0 or stated.max() > 1:
         raise ValueError("a confidence lies between 0 and 1")
     place = np.minimum((stated * _BINS).astype(int), _BINS - 1)
@@ -45,5 +47,9 @@ def calibration(confidence: Sequence[float], right: Sequence[bool]) -> Calibrati
         brier=float(((stated - hit) ** 2).mean()),
         aurc=float((risks * counts).sum() / len(stated)),
         curve=tuple(curve),
+        bins=tuple(
+            (float(stated[place == b].mean()), float(hit[place == b].mean()), int((place == b).sum()))
+            for b in sorted(set(place.tolist()))
+        ),
         samples=len(stated),
     )

@@ -9,6 +9,7 @@ fails counts as "not entailed", and is counted; no key is ever left out.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -17,13 +18,16 @@ from pydantic import BaseModel
 
 from medloupe.errors import ModelError
 from medloupe.evals.scorers.overlap import covered
-from medloupe.evals.scorers.text import normalised
+from medloupe.evals.scorers.text import words_of
 from medloupe.models.vlm.base import VLM, Message, VLMRequest
 from medloupe.models.vlm.schema import json_schema, parse_json
-from medloupe.prompts import prompt
+from medloupe.prompts import knowledge, prompt
 from medloupe.types import BoundingBox
 
-__all__ = ["Entailment", "EntailmentJudge", "Phrase", "RadFact", "SameWordsJudge", "VLMEntailmentJudge", "radfact"]
+__all__ = [
+    "Entailment", "EntailmentJudge", "Phrase", "RadFact", "VLMEntailmentJudge", "WordEntailmentJudge",
+    "box_entailment", "radfact", "sentences",
+]  # fmt: skip
 
 MORE_THAN = 0.5
 """Of a place's pixels."""
@@ -57,15 +61,32 @@ class EntailmentJudge(Protocol):
         ...
 
 
-class SameWordsJudge:
-    """No model: entailed by a premise of the same words. For tests, and for reports made of fixed phrases."""
+class WordEntailmentJudge:
+    """No model: a hypothesis follows from a premise that holds all of its words of content, and denies as it denies.
 
-    name = "same words"
+    "There is a nodule" follows from "A small nodule on the left", and not the other way round; of "nodule/mass", either
+    word will do. It knows no synonyms, so it is a lower bound, for fixed words and for runs without a judge.
+    """
+
+    name = "words"
 
     async def __call__(self, hypothesis: str, premises: Sequence[str]) -> Entailment:
-        """Every premise of the same words is evidence."""
-        same = tuple(n for n, p in enumerate(premises) if normalised(p) == normalised(hypothesis))
-        return Entailment(bool(same), same)
+        """Every premise that entails it is evidence."""
+        wanted, denied = _content(hypothesis)
+        found = []
+        for number, premise in enumerate(premises):
+            said, denies = _content(premise)
+            if wanted and denied == denies and all(group & frozenset().union(*said) for group in wanted):
+                found.append(number)
+        return Entailment(bool(found), tuple(found))
+
+
+def _content(text: str) -> tuple[list[frozenset[str]], bool]:
+    """(words of content, those joined by a slash together; whether something is denied)."""
+    language = knowledge("language")
+    empty = frozenset(language["function_words"]) | frozenset(language["negations"])
+    groups = [frozenset(words_of(part)) - empty for part in text.split()]
+    return [group for group in groups if group], any(word in words_of(text) for word in language["negations"])
 
 
 class _Judged(BaseModel):
@@ -143,6 +164,22 @@ async def _side(phrases: Sequence[Phrase], others: Sequence[Phrase], judge: Enta
             placed.append((found.entailed, found.entailed and inside))
     entailed = [place for said, place in placed if said]
     return _Side(_share(logical), _share(entailed), _share([place for _, place in placed]), failures)
+
+
+def box_entailment(predicted: Sequence[BoundingBox], true: Sequence[BoundingBox]) -> tuple[float, float]:
+    """(spatial precision, spatial recall) of the boxes of one phrase, which is given: entailed boxes of all, each way.
+
+    nan on a side without boxes.
+    """
+    return (
+        _share([covered([box], true) > MORE_THAN for box in predicted]),
+        _share([covered([box], predicted) > MORE_THAN for box in true]),
+    )
+
+
+def sentences(text: str) -> list[str]:
+    """A text in sentences; a full stop within a number or an abbreviation in lower case ends none."""
+    return [part for part in re.split(r"(?<=[.!?;])\s+(?=[A-Z0-9\"(])|\n+", text.strip()) if part.strip()]
 
 
 def _share(hits: Sequence[bool]) -> float:

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Literal
 
 from medloupe.errors import InputRejected, ModelError
-from medloupe.evals.scorers.attributes import CaptionJudge, judge_region
+from medloupe.evals.scorers.attributes import against_readers, ask_judge, region_score
+from medloupe.evals.scorers.judges import Judges
 from medloupe.evals.scorers.overlap import covered, dice, mask_iou, match_boxes, union_iou
-from medloupe.evals.scorers.readers import plausible_hits
+from medloupe.evals.scorers.radfact import Phrase, box_entailment, radfact, sentences
+from medloupe.evals.scorers.readers import adjusted_accuracy
 from medloupe.evals.scorers.text import exact_match, normalised, read_option, read_yes_no, token_f1, token_recall
 from medloupe.evals.solvers.outcome import Outcome
 from medloupe.evals.tasks.case import Case
 from medloupe.evals.tasks.images import read_mask
 from medloupe.types import Frozen
 
-__all__ = ["HEADLINES", "Row", "Status", "score_case"]
+__all__ = ["ADJUSTED", "CEILING", "HEADLINES", "MOST_SENTENCES", "Row", "Status", "score_case"]
 
 Status = Literal["scored", "unparsed", "abstained", "failed", "refused"]
 """Only "scored" answers can score; the others count as wrong in the headline, and are told apart beside it."""
@@ -28,6 +30,10 @@ HEADLINES = {
 }  # fmt: skip
 """What a row's `value` is, by the kind of case."""
 
+ADJUSTED, CEILING = "against readers", "readers against each other"
+"""Accuracy averaged over plausible truths, and what the readers themselves reach by it."""
+MOST_SENTENCES = 32
+"""Of a description, that RadFact's judge is asked about."""
 _CANNOT = ("cannot tell", "cannot be told", "unable to determine", "not possible to tell", "i cannot tell")
 
 
@@ -51,38 +57,42 @@ class Row(Frozen):
     """None where a case is not right or wrong."""
     right_before: bool | None = None
     """Whether the answer without verification was right."""
+    value_before: float | None = None
+    """The same share of the answer without verification; None where nothing was verified."""
     confidence: float | None = None
     verdicts: dict[str, int] = {}
     looks: int = 0
     calls: int = 0
     tokens: int = 0
+    completion_tokens: int = 0
+    """Of `tokens`."""
     seconds: float = 0.0
     """Of waiting for the model, as measured when the calls were sent."""
     fault: str = ""
     tags: dict[str, str] = {}
 
 
-async def score_case(case: Case, outcome: Outcome, *, epoch: int, folder: Path, judge: CaptionJudge) -> Row:
+async def score_case(case: Case, outcome: Outcome, *, epoch: int, folder: Path, judges: Judges) -> Row:
     """The row of an outcome. A judge's failure is raised; a mask that cannot be read is InputRejected."""
-    status, answer, value, values = await _value(case, outcome, folder, judge)
+    status, answer, value, values = await _value(case, outcome, folder, judges)
     if case.boxes and outcome.status == "answered":
         values["inspected"] = covered(case.boxes, outcome.inspected)
     right = bool(value == 1.0) if case.kind in ("option", "yesno", "open") else None
-    before = None
-    if right is not None and outcome.before is not None:
-        before = _read(case, outcome.before)[1] == 1.0
+    before = await _before(case, outcome, value, judges)
     return Row(
         id=case.id, epoch=epoch, kind=case.kind, cluster=case.cluster, groups=case.groups, status=status, value=value,
         values={name: round(v, 9) for name, v in values.items() if not math.isnan(v)}, answer=answer,
-        expected=case.answer, right=right, right_before=before, confidence=outcome.confidence,
+        expected=case.answer, right=right, right_before=None if right is None or before is None else before == 1.0,
+        value_before=before, confidence=outcome.confidence,
         verdicts={word: outcome.verdicts.count(word) for word in sorted(set(outcome.verdicts))},
         looks=outcome.looks, calls=outcome.spent.calls, tokens=outcome.spent.tokens,
+        completion_tokens=outcome.spent.completion_tokens,
         seconds=round(outcome.spent.seconds, 4), fault=outcome.fault, tags=case.tags,
     )  # fmt: skip
 
 
 async def _value(
-    case: Case, outcome: Outcome, folder: Path, judge: CaptionJudge
+    case: Case, outcome: Outcome, folder: Path, judges: Judges
 ) -> tuple[Status, str, float, dict[str, float]]:
     if outcome.status != "answered":
         return outcome.status, "", 0.0, {}
@@ -93,15 +103,18 @@ async def _value(
     if not outcome.text.strip():
         return "abstained", "", 0.0, {}
     if case.kind == "caption":
-        return await _caption(case, outcome, judge)
+        return await _caption(case, outcome, judges)
     answer, value = _read(case, outcome.text)
     if answer is None:
         cannot = normalised(outcome.text).startswith(_CANNOT)
         return "abstained" if cannot else "unparsed", outcome.text[:300], 0.0, {}
-    values = {"recall": token_recall(answer, case.answer), "f1": token_f1(answer, case.answer)}
+    values = {}
+    if case.kind == "open":
+        values = {"recall": token_recall(answer, case.answer), "f1": token_f1(answer, case.answer)}
     if case.votes:
-        values["adjusted"] = plausible_hits(answer, case.votes)
-    return "scored", answer, value, values if case.kind == "open" or case.votes else {}
+        found = adjusted_accuracy([answer], [case.votes])
+        values |= {ADJUSTED: found.accuracy, CEILING: found.ceiling}
+    return "scored", answer, value, values
 
 
 def _read(case: Case, text: str) -> tuple[str | None, float]:
@@ -120,6 +133,7 @@ def _read(case: Case, text: str) -> tuple[str | None, float]:
 def _boxes(case: Case, outcome: Outcome) -> tuple[float, dict[str, float]]:
     found = match_boxes(outcome.boxes, case.boxes)
     values = {"precision@0.5": found.precision(), "recall@0.5": found.recall(), "recall@0.3": found.recall(0.3)}
+    values["spatial precision"], values["spatial recall"] = box_entailment(outcome.boxes, case.boxes)
     return union_iou(outcome.boxes, case.boxes), values
 
 
@@ -132,14 +146,44 @@ def _mask(case: Case, outcome: Outcome, folder: Path) -> tuple[float, dict[str, 
     return dice(mask, true), {"IoU": mask_iou(mask, true)}
 
 
-async def _caption(case: Case, outcome: Outcome, judge: CaptionJudge) -> tuple[Status, str, float, dict[str, float]]:
+async def _before(case: Case, outcome: Outcome, value: float, judges: Judges) -> float | None:
+    """What the answer would have scored unverified."""
+    if outcome.status != "answered" or outcome.before is None or case.kind in ("boxes", "mask"):
+        return None
+    if outcome.before == outcome.text:
+        return value
+    if case.kind != "caption":
+        return _read(case, outcome.before)[1]
     try:
-        found = await judge_region(outcome.text, case.attributes, judge)
-    except ModelError as error:
-        return "failed", outcome.text, 0.0, {"judge failed": float(bool(str(error)))}
-    halves = [half for half in (found.positive, found.negative) if not math.isnan(half)]
+        chosen = await ask_judge(outcome.before, case.attributes, judges.caption)
+    except ModelError:
+        return None
+    return region_score(case.attributes, chosen).average
+
+
+async def _caption(case: Case, outcome: Outcome, judges: Judges) -> tuple[Status, str, float, dict[str, float]]:
+    try:
+        chosen = await ask_judge(outcome.text, case.attributes, judges.caption)
+    except ModelError:
+        return "failed", outcome.text, 0.0, {"judge failed": 1.0}
+    found = region_score(case.attributes, chosen)
     values = {
         "positive": found.positive, "negative": found.negative, "recognised": float(found.recognised),
         "judge unparsed": float(found.unparsed),
     }  # fmt: skip
-    return "scored", outcome.text, sum(halves) / len(halves) if halves else 0.0, values
+    if readers := against_readers(case.attributes, chosen):
+        values |= {ADJUSTED: readers.accuracy, CEILING: readers.ceiling}
+    if case.reference:
+        values |= await _radfact(case, outcome, judges)
+    return "scored", outcome.text, found.average, values
+
+
+async def _radfact(case: Case, outcome: Outcome, judges: Judges) -> dict[str, float]:
+    """Both directions. Of a region that was asked about, its place was given: then places say nothing."""
+    written = outcome.said or tuple(Phrase(sentence) for sentence in sentences(outcome.text))
+    found = await radfact(written[:MOST_SENTENCES], case.reference, judges.entailment)
+    values = {name.replace("_", " "): value for name, value in found._asdict().items()} | {
+        "logical F1": found.logical_f1
+    }
+    placed = not case.region and any(phrase.boxes for phrase in case.reference)
+    return {name: value for name, value in values.items() if placed or not name.startswith(("grounding", "spatial"))}

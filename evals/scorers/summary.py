@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from medloupe.evals.scorers.calibration import Calibration, calibration
+from medloupe.errors import BackendMissing
+from medloupe.evals.scorers.calibration import calibration
 from medloupe.evals.scorers.probmed import ProbMedAnswer, probmed_units
+from medloupe.evals.scorers.references import reference_scores
 from medloupe.evals.scorers.rows import HEADLINES, Row, Status
 from medloupe.evals.scorers.subgroups import Subgroup, by_subgroup, worst
-from medloupe.evals.scorers.verification import changed
-from medloupe.evals.statistics import Interval, cluster_interval, few_clusters
-from medloupe.types import Frozen
+from medloupe.evals.scorers.verification import changed, verdict_quality
+from medloupe.evals.solvers.outcome import Prices
+from medloupe.evals.statistics import Interval, cluster_interval, compare, few_clusters
+from medloupe.types import Frozen, VerdictValue
 
 __all__ = ["Figure", "Group", "Summary", "summarise"]
 
@@ -72,18 +75,25 @@ class Summary(Frozen):
     """Kind of subgroup to the name of the worst that has at least ten clusters."""
     calibration: dict[str, float] = {}
     risk_coverage: tuple[tuple[float, float], ...] = ()
+    reliability: tuple[tuple[float, float, int], ...] = ()
+    """(mean confidence, share right, answers) by bin of confidence."""
     verification: dict[str, int] = {}
     """wrong_to_right, right_to_wrong, ...; and verdicts by word."""
+    verifier: dict[str, float] = {}
+    """Of "some claim was refuted" as a detector of a wrong unverified answer: precision and recall, where there are."""
     cost: dict[str, float] = {}
     warnings: tuple[str, ...] = ()
 
 
-def summarise(benchmark: str, rows: Sequence[Row], warnings: Sequence[str] = ()) -> Summary:
-    """All figures of a run's rows."""
+def summarise(
+    benchmark: str, rows: Sequence[Row], warnings: Sequence[str] = (), prices: Prices | None = None
+) -> Summary:
+    """All figures of a run's rows; its cost in dollars where the prices are known."""
     clusters = [row.cluster for row in rows]
     scored = [row for row in rows if row.status == "scored"]
     counts = Counter(row.status for row in rows)
     few = few_clusters(clusters)
+    texts, missing = _references(rows)
     kinds = sorted({HEADLINES[row.kind] for row in rows})
     groups = _groups(rows)
     stated = [row for row in scored if row.confidence is not None and row.right is not None]
@@ -95,23 +105,19 @@ def summarise(benchmark: str, rows: Sequence[Row], warnings: Sequence[str] = ())
         scored_only=Figure.of([row.value for row in scored], [r.cluster for r in scored]) if scored else None,
         counts={"total": len(rows), **{word: counts[word] for word in _STATUSES}},
         clusters=len(set(clusters)),
-        figures=_figures(rows) | (_probmed(rows) if benchmark == "probmed" else {}),
+        figures=_figures(rows) | (_probmed(rows) if benchmark == "probmed" else {}) | texts | _unverified(rows),
         groups=tuple(groups),
         worst=_worst(rows),
         calibration={"ECE": found.ece, "Brier": found.brier, "AURC": found.aurc, "samples": found.samples}
         if stated
         else {},
         risk_coverage=found.curve,
+        reliability=found.bins,
         verification=_verification(rows),
-        cost=_cost(rows),
-        warnings=(*warnings, *([few] if few else [])),
+        verifier=_verifier(rows),
+        cost=_cost(rows, prices),
+        warnings=(*warnings, *missing, *([few] if few else [])),
     )
-
-
-def _calibration(found: Calibration) -> dict[str, float]:
-    if not found.samples:
-        return {}
-    return {"ECE": found.ece, "Brier": found.brier, "AURC": found.aurc, "samples": found.samples}
 
 
 _STATUSES: tuple[Status, ...] = ("scored", "unparsed", "abstained", "failed", "refused")
@@ -128,6 +134,36 @@ def _figures(rows: Sequence[Row]) -> dict[str, Figure]:
         mine = [row for row in rows if name in row.values]
         found[name] = Figure.of([r.values[name] for r in mine], [r.cluster for r in mine])
     return found
+
+
+def _references(rows: Sequence[Row]) -> tuple[dict[str, Figure], list[str]]:
+    """BLEU, ROUGE-L and CIDEr of free texts against their references, what was not scored being no text; or the note
+    that their libraries are not installed.
+    """
+    mine = [row for row in rows if row.kind in ("open", "caption") and row.expected]
+    if not mine:
+        return {}, []
+    texts = [row.answer if row.status == "scored" else "" for row in mine]
+    try:
+        found = reference_scores(texts, [row.expected for row in mine], [row.cluster for row in mine])
+    except BackendMissing as error:
+        return {}, [str(error)]
+    names = ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr")
+    return {name: Figure.from_interval(i, len(mine)) for name, i in zip(names, found, strict=True)}, []
+
+
+def _unverified(rows: Sequence[Row]) -> dict[str, Figure]:
+    """The score as it would have been without verification, and what verification added, case by case."""
+    mine = [row for row in rows if row.value_before is not None]
+    clusters = [row.cluster for row in mine]
+    if not mine:
+        return {}
+    before = [row.value_before or 0.0 for row in mine]
+    added = compare([row.value for row in mine], before, clusters).difference
+    return {
+        "without verification": Figure.of(before, clusters),
+        "added by verification": Figure.from_interval(added, len(mine)),
+    }
 
 
 def _probmed(rows: Sequence[Row]) -> dict[str, Figure]:
@@ -174,12 +210,28 @@ def _verification(rows: Sequence[Row]) -> dict[str, int]:
     return {**changed([row.right_before is True for row in judged], after)._asdict(), **dict(sorted(verdicts.items()))}
 
 
-def _cost(rows: Sequence[Row]) -> dict[str, float]:
+def _verifier(rows: Sequence[Row]) -> dict[str, float]:
+    judged = [row for row in rows if row.right_before is not None and row.verdicts]
+    found = verdict_quality([_flag(row.verdicts) for row in judged], [row.right_before is True for row in judged])
+    return {
+        name: value for name, value in (("precision", found.precision), ("recall", found.recall)) if value == value
+    }  # nan is no figure
+
+
+def _flag(verdicts: Mapping[str, int]) -> VerdictValue:
+    """A case's verdict: refuted where any claim was, undetermined where none was decided."""
+    return "refuted" if "refuted" in verdicts else "supported" if "supported" in verdicts else "undetermined"
+
+
+def _cost(rows: Sequence[Row], prices: Prices | None) -> dict[str, float]:
     def total(of: Callable[[Row], float]) -> float:
         return math.fsum(of(row) for row in rows)
 
     seconds = [row.seconds for row in rows] or [0.0]
-    return {
-        "calls": total(lambda r: r.calls), "tokens": total(lambda r: r.tokens), "looks": total(lambda r: r.looks),
+    tokens, written = total(lambda r: r.tokens), total(lambda r: r.completion_tokens)
+    dollars = {"USD": prices.of(tokens - written, written)} if prices else {}
+    return dollars | {
+        "calls": total(lambda r: r.calls), "tokens": tokens, "completion tokens": written,
+        "looks": total(lambda r: r.looks),
         "model seconds p50": float(np.quantile(seconds, 0.5)), "model seconds p95": float(np.quantile(seconds, 0.95)),
     }  # fmt: skip

@@ -12,7 +12,7 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-__all__ = ["exact_match", "letters", "normalised", "read_option", "read_yes_no", "token_f1", "token_recall"]
+__all__ = ["exact_match", "letters", "normalised", "read_option", "read_yes_no", "token_f1", "token_recall", "words_of"]
 
 _ALONE = re.compile(r"[\s(\[\"'*]*([A-Za-z])[\s)\].:\"'*]*")
 _STATED = re.compile(
@@ -35,7 +35,7 @@ def letters(count: int) -> str:
 
 def normalised(text: str) -> str:
     """Lower case, without punctuation and articles, single spaces (SQuAD's normalisation, Rajpurkar 2016)."""
-    return " ".join(word for word in _words(text) if word not in _ARTICLES)
+    return " ".join(word for word in words_of(text) if word not in _ARTICLES)
 
 
 def read_option(reply: str, options: Sequence[str]) -> int | None:
@@ -68,9 +68,9 @@ def _place(letter: str, options: Sequence[str]) -> int | None:
 
 def _by_text(reply: str, options: Sequence[str]) -> int | None:
     """The one option whose words stand in the reply; an option within a longer one that stands there does not count."""
-    said, spans = _words(reply), {}
+    said, spans = words_of(reply), {}
     for place, option in enumerate(options):
-        if words := _words(option):
+        if words := words_of(option):
             spans[place] = [(at, at + len(words)) for at in _found(words, said) if not _denied(said, at)]
     kept = {place for place, found in spans.items() if any(not _inside_longer(span, place, spans) for span in found)}
     return kept.pop() if len(kept) == 1 else None
@@ -101,7 +101,7 @@ def read_yes_no(reply: str) -> bool | None:
     says nothing of the question.
     """
     reply = _THOUGHT.sub("", reply)
-    words = _words(reply)
+    words = words_of(reply)
     if words and words[0] in ("yes", "no"):
         return words[0] == "yes"
     stated = re.findall(r"\banswer\b[\s\w]{0,12}?[\s:*]+\b(yes|no)\b", reply, re.IGNORECASE)
@@ -129,5 +129,6 @@ def token_f1(reply: str, target: str) -> float:
     return 2 * common / (sum(said.values()) + sum(asked.values())) if common else 0.0
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
+    """Lower-case words and numbers, without punctuation."""
     return [word.lower() for word in _WORD.findall(text)]

@@ -10,17 +10,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from medloupe.agent.calls import call_event
 from medloupe.agent.planner import Plan, Planner, PlanScene
 from medloupe.agent.resources import Resources
+from medloupe.agent.trace import TraceEvent
 from medloupe.errors import InputRejected, ModelError, ReplyCutOff, ReplyRefused, ReplyUnreadable
+from medloupe.evals.running.traces import TraceFolder
 from medloupe.evals.solvers.outcome import Spending
 from medloupe.evals.tasks.case import Case
 from medloupe.evals.tasks.images import materialise, remove
 from medloupe.models.vlm.base import VLM, VLMReply, VLMRequest
 from medloupe.models.vlm.ledger import CallLedger, LedgerVLM
-from medloupe.tools.imaging import MemoryStore, load_study
+from medloupe.tools.imaging import ImageStore, MemoryStore, load_study
 from medloupe.tools.look.actions import Crop, Zoom
-from medloupe.types import BoundingBox, Region
+from medloupe.types import BoundingBox, Region, View
 
 __all__ = ["Bench", "CaseResources", "FixedPlanner", "Meter", "Opened"]
 
@@ -99,6 +102,8 @@ class Bench:
     """The run's models; each case gets its own store."""
     ledger: CallLedger | None = None
     """None: every call is sent, and none is recorded."""
+    traces: TraceFolder | None = None
+    """None: no trace is kept."""
     endpoint: str = ""
     verifier_endpoint: str = ""
 
@@ -117,21 +122,55 @@ class Opened:
     """One case: its images where they can be opened, its own store, its calls counted."""
 
     def __init__(self, bench: Bench, case: Case, epoch: int) -> None:
-        self.case, self._bench = case, bench
+        self.case, self._epoch, self._bench = case, epoch, bench
+        self._events: list[TraceEvent] = []
         base = bench.resources
         vlm = bench.vlm(base.vlm, epoch, endpoint=bench.endpoint)
         verifier = bench.vlm(base.verifier, epoch, endpoint=bench.verifier_endpoint)
         self.meter = Meter(vlm) if vlm else None
         self._verifier = Meter(verifier) if verifier else None
 
-    def resources(self, fixed: FixedPlanner | None = None) -> CaseResources:
-        """Fresh resources with an empty store."""
+    def resources(self, fixed: FixedPlanner | None = None, *, looks: int | None = None) -> CaseResources:
+        """Fresh resources with an empty store. looks: another cap on looks than the run's."""
         base = self._bench.resources
+        budget = base.budget if looks is None else base.budget.model_copy(update={"looks": looks})
         return CaseResources(
             store=MemoryStore(), vlm=self.meter, verifier=self._verifier, segmenter=base.segmenter,
-            planner=base.planner, budget=base.budget, verify=base.verify, view_px=base.view_px,
+            planner=base.planner, budget=budget, verify=base.verify, view_px=base.view_px,
             concurrency=base.concurrency, warnings=base.warnings, verifiers=base.verifiers, fixed=fixed,
         )  # fmt: skip
+
+    async def ask(self, request: VLMRequest) -> VLMReply:
+        """A request outside the graph: counted, recorded, traced. Raises a ModelError."""
+        assert self.meter is not None
+        try:
+            reply = await self.meter(request)
+        except ModelError as error:
+            self._note(call_event(self.meter, request, 0, None, one_line(error), 0.0))
+            raise
+        self._note(call_event(self.meter, request, 0, reply, None, reply.latency_s))
+        return reply
+
+    def look(self, view: View, store: ImageStore) -> None:
+        """Take down a view that was made outside the graph."""
+        data = {"view": view.model_dump(mode="json"), "region": None, "measurement": None}
+        self.take(TraceEvent(event="look", data=data), store)
+
+    def take(self, event: TraceEvent, store: ImageStore) -> None:
+        """Take down a step, and keep the view it brought where pictures are kept."""
+        self._note(event)
+        traces, view = self._bench.traces, event.data.get("view")
+        if traces is not None and traces.images and event.event == "look" and view:
+            traces.keep_picture(view["digest"], store.get_png(view["digest"]))
+
+    def _note(self, event: TraceEvent) -> None:
+        if self._bench.traces is not None:
+            self._events.append(event)
+
+    async def end(self) -> None:
+        """Write the case's trace, where one is kept."""
+        if self._bench.traces is not None:
+            await asyncio.to_thread(self._bench.traces.write, self.case, self._epoch, self._events)
 
     @property
     def spent(self) -> Spending:

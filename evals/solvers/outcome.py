@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from medloupe.evals.scorers.radfact import Phrase
+from medloupe.settings import Settings
 from medloupe.types import BoundingBox, Frozen, Mask, VerdictValue
 
-__all__ = ["Outcome", "Spending"]
+__all__ = ["Outcome", "Prices", "Spending"]
 
 
 class Spending(Frozen):
@@ -26,6 +28,24 @@ class Spending(Frozen):
         return self.prompt_tokens + self.completion_tokens
 
 
+class Prices(Frozen):
+    """US dollars a million tokens."""
+
+    prompt: float
+    completion: float
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> Prices | None:
+        """As set (`price_in`, `price_out`); None unless both are."""
+        if settings.price_in is None or settings.price_out is None:
+            return None
+        return cls(prompt=settings.price_in, completion=settings.price_out)
+
+    def of(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """Dollars."""
+        return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
+
+
 class Outcome(Frozen):
     """One case, solved or not."""
 
@@ -35,6 +55,8 @@ class Outcome(Frozen):
     """The reply to be scored."""
     before: str | None = None
     """The reply without verification; None where nothing is verified."""
+    said: tuple[Phrase, ...] = ()
+    """Of a description, its sentences with the places they rest on; () where it came as one text."""
     confidence: float | None = None
     """As the model stated it, 0 to 1."""
     boxes: tuple[BoundingBox, ...] = ()

@@ -25,7 +25,9 @@ import cv2
 import numpy as np
 
 from medloupe.agent.messages import prefix
+from medloupe.agent.trace import TraceEvent
 from medloupe.errors import InputRejected, ModelError, ReplyRefused, UsageError
+from medloupe.evals.scorers.radfact import Phrase
 from medloupe.evals.scorers.text import normalised
 from medloupe.evals.solvers.asking import Evidence, Reply, choose_request, locate_request, read_boxes, read_reply
 from medloupe.evals.solvers.bench import Bench, CaseResources, FixedPlanner, Opened, one_line
@@ -71,6 +73,7 @@ async def solve(bench: Bench, case: Case, solver: str, options: Options, *, epoc
             outcome = Outcome(status="refused", fault=one_line(error))
         except (ModelError, InputRejected) as error:
             outcome = Outcome(status="failed", fault=one_line(error))
+        await opened.end()
         return outcome.model_copy(update={"spent": opened.spent})
 
 
@@ -82,9 +85,10 @@ async def _agent(opened: Opened, _: Options) -> Outcome:
     return await _read(opened, FixedPlanner([region], focal=True) if region else None)
 
 
-async def _looking(opened: Opened, boxes: Callable[[Image], Sequence[BoundingBox]]) -> Outcome:
+async def _looking(opened: Opened, options: Options, boxes: Callable[[Image], Sequence[BoundingBox]]) -> Outcome:
+    """As many looks as are given and none besides, also where a claim would be worth one more."""
     image = await _first_image(opened)
-    return await _read(opened, FixedPlanner(boxes(image)))
+    return await _read(opened, FixedPlanner(boxes(image) if options.looks else ()), looks=options.looks)
 
 
 async def _random_crop(opened: Opened, options: Options) -> Outcome:
@@ -99,7 +103,7 @@ async def _random_crop(opened: Opened, options: Options) -> Outcome:
             found.append(BoundingBox.from_sides(x, y, width, height))
         return found
 
-    return await _looking(opened, boxes)
+    return await _looking(opened, options, boxes)
 
 
 async def _full_image(opened: Opened, options: Options) -> Outcome:
@@ -108,7 +112,7 @@ async def _full_image(opened: Opened, options: Options) -> Outcome:
         most = max(1, min(options.looks, min(image.width, image.height) - 1))
         return [BoundingBox(x0=0, y0=0, x1=image.width - n, y1=image.height) for n in range(1, most + 1)]
 
-    return await _looking(opened, boxes)
+    return await _looking(opened, options, boxes)
 
 
 async def _uniform_tiles(opened: Opened, options: Options) -> Outcome:
@@ -119,7 +123,7 @@ async def _uniform_tiles(opened: Opened, options: Options) -> Outcome:
         places = [(c, r) for r in range(rows) for c in range(columns)][: options.looks]
         return [BoundingBox.from_sides(c * width, r * height, width, height) for c, r in places]
 
-    return await _looking(opened, boxes)
+    return await _looking(opened, options, boxes)
 
 
 async def _oracle_crop(opened: Opened, options: Options) -> Outcome:  # noqa: ARG001 - the solvers' signature
@@ -135,14 +139,20 @@ async def _first_image(opened: Opened) -> Image:
     return study.images[await opened.image(path) or 0]
 
 
-async def _read(opened: Opened, fixed: FixedPlanner | None) -> Outcome:
+async def _read(opened: Opened, fixed: FixedPlanner | None, *, looks: int | None = None) -> Outcome:
     """The graph, and the last request on what it saw and checked."""
     case = opened.case
     study = await opened.study()
-    resources = opened.resources(fixed)
-    state = await make_graph(resources).ainvoke(
-        {"study": str(study), "question": case.question, "modality": case.modality, "image": await opened.image(study)}
-    )
+    resources = opened.resources(fixed, looks=looks)
+    image = await opened.image(study)
+    inputs: Any = {"study": str(study), "question": case.question, "modality": case.modality, "image": image}
+    state: dict[str, Any] = {}
+    chunk: Any  # by mode: the state, or what a node wrote
+    async for mode, chunk in make_graph(resources).astream(inputs, stream_mode=["values", "custom"]):
+        if mode == "values":
+            state = chunk
+        else:
+            opened.take(TraceEvent.model_validate(chunk), resources.store)
     answer: Answer = state["answer"]
     evidence = _evidence(state, resources)
     outcome = await _answered(opened, resources.loupe(state["study_id"]), evidence, answer)
@@ -165,24 +175,40 @@ async def _answered(opened: Opened, loupe: Loupe, evidence: Evidence, answer: An
     if case.kind == "caption" or vlm is None:
         said = " ".join(s.original or s.text for s in answer.statements)
         return Outcome(
-            status="answered", text="" if answer.abstained else answer.answer, before=said, confidence=answer.confidence
-        )
+            status="answered", text="" if answer.abstained else answer.answer, before=said, said=_phrases(answer),
+            confidence=answer.confidence,
+        )  # fmt: skip
     reply = before = await _chosen(opened, evidence.without_checks())
     if any(s.status in ("refuted", "corrected") for s in evidence.checked):
         reply = await _chosen(opened, evidence)
     return Outcome(status="answered", text=reply.text, before=before.text, confidence=reply.confidence)
 
 
+def _phrases(answer: Answer) -> tuple[Phrase, ...]:
+    """The answer's statements, each with the places that its claims, else its views, are about."""
+    image = answer.views[0].image
+    regions = {region.id: region for region in answer.regions}
+    claimed = {claim.id: claim.region for claim in answer.claims}
+    looked = {view.index: regions[view.region] for view in answer.views if view.region in regions}
+    found = []
+    for statement in answer.statements:
+        if statement.status in ("supported", "corrected"):
+            places = [claimed[c] for c in statement.claims if claimed.get(c)]
+            places = places or [looked[v] for v in statement.views if v in looked]
+            boxes = dict.fromkeys(place.box for place in places if place and place.image == image)
+            found.append(Phrase(statement.text, tuple(boxes)))
+    return tuple(found)
+
+
 async def _chosen(opened: Opened, evidence: Evidence, *, temperature: float = 0.0, draw: int = 0) -> Reply:
-    assert opened.meter is not None
-    reply = await opened.meter(choose_request(opened.case, evidence, temperature=temperature, draw=draw))
+    reply = await opened.ask(choose_request(opened.case, evidence, temperature=temperature, draw=draw))
     return read_reply(reply.text)
 
 
 async def _located(opened: Opened, evidence: Evidence) -> tuple[BoundingBox, ...]:
     vlm = opened.meter
     assert vlm is not None and evidence.overview is not None
-    reply = await vlm(locate_request(opened.case, evidence, vlm.profile))
+    reply = await opened.ask(locate_request(opened.case, evidence, vlm.profile))
     return read_boxes(reply.text, vlm.profile, evidence.overview)
 
 
@@ -237,6 +263,8 @@ async def _whole(opened: Opened, path: Path, first: int) -> tuple[Loupe, Evidenc
         views = [await asyncio.to_thread(loupe.overview, n, index=1 + place) for place, n in enumerate(rest)]
     if region := opened.case.region:
         views.append(await asyncio.to_thread(loupe.zoom, over, region.grow(), index=1 + len(views)))
+    for view in (over, *views):
+        opened.look(view, resources.store)
     before = prefix(study.images[first], over, resources.picture)
     return loupe, Evidence(prefix=before, picture=resources.picture, overview=over, views=views)
 

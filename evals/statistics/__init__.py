@@ -8,9 +8,10 @@ from medloupe.evals.statistics.intervals import (
     clustered_standard_error,
     few_clusters,
     spearman_interval,
+    statistic_interval,
 )
 
 __all__ = [
     "ENOUGH_CLUSTERS", "Comparison", "Interval", "McNemar", "cluster_interval", "clustered_standard_error", "compare",
-    "few_clusters", "mcnemar", "minimum_detectable_effect", "spearman_interval",
+    "few_clusters", "mcnemar", "minimum_detectable_effect", "spearman_interval", "statistic_interval",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.stats import norm, rankdata, t
 
 __all__ = [
     "ENOUGH_CLUSTERS", "Interval", "cluster_interval", "clustered_standard_error", "few_clusters", "spearman_interval",
+    "statistic_interval",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -57,6 +58,25 @@ def cluster_interval(values: Sequence[float], clusters: Sequence[str]) -> Interv
     tail = _tail(len(size))
     low, high = np.quantile(_means(total, size), [tail, 1 - tail])
     return Interval(mean, float(low), float(high))
+
+
+def statistic_interval(
+    counts: Sequence[Sequence[float]], clusters: Sequence[str], of: Callable[[Sequence[float]], float]
+) -> Interval:
+    """A statistic of the summed counts of all samples (corpus BLEU, say), and where it lies in 95 of 100 samples of
+    clusters: expanded percentile bootstrap, as `cluster_interval`. `of` takes one sum a column of `counts`.
+    """
+    if not len(counts):
+        return Interval(math.nan, math.nan, math.nan)
+    table = np.asarray(counts, dtype=np.float64)
+    names, place = np.unique(np.asarray(clusters), return_inverse=True)
+    total = np.zeros((len(names), table.shape[1]))
+    np.add.at(total, place, table)
+    drawn = np.random.default_rng(_SEED).multinomial(len(names), np.full(len(names), 1 / len(names)), _DRAWS)
+    found = [of(sums) for sums in (drawn @ total).tolist()]
+    tail = _tail(len(names))
+    low, high = np.quantile(found, [tail, 1 - tail])
+    return Interval(of(table.sum(axis=0).tolist()), float(low), float(high))
 
 
 def clustered_standard_error(values: Sequence[float], clusters: Sequence[str]) -> float:

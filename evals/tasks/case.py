@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from medloupe.evals.scorers.attributes import AttributeQuestion
+from medloupe.evals.scorers.radfact import Phrase
 from medloupe.types import BoundingBox, Frozen
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Case(Frozen):
     question: str
     options: tuple[str, ...] = ()
     answer: str = ""
-    """Of "option": the option's text; of "yesno": "yes" or "no"; of "open": the reference."""
+    """Of "option": the option's text; of "yesno": "yes" or "no"; of "open" and, where a release brings one, of
+    "caption": the reference."""
     boxes: tuple[BoundingBox, ...] = ()
     """True boxes, in pixels of the first image."""
     masks: tuple[str, ...] = ()
@@ -39,8 +41,10 @@ class Case(Frozen):
     """Of "caption": what is to be described; None: the whole image."""
     attributes: tuple[AttributeQuestion, ...] = ()
     """Of "caption": what a judge is asked about it."""
+    reference: tuple[Phrase, ...] = ()
+    """Of "caption": what is true of it, sentence by sentence, with its places; for RadFact."""
     votes: dict[str, int] = {}
-    """Labels of several readers, where they are released one by one."""
+    """Labels of several readers, where they are released one by one; of a caption, its attributes hold them."""
     cluster: str
     """What belongs together: an image, a case, a patient or a lesion. Intervals draw these again."""
     groups: dict[str, str] = {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from medloupe.errors import InputRejected
 from medloupe.evals.scorers.attributes import AttributeOption, AttributeQuestion
+from medloupe.evals.scorers.radfact import Phrase
 from medloupe.evals.tasks.case import Benchmark, Case
 from medloupe.evals.tasks.lidc import Nodule, nodules_of
 from medloupe.evals.tasks.release import Release
@@ -22,6 +23,8 @@ _ABSENT = 2
 """Negative questions a region."""
 _SMALL, _LARGE = 0.1, 0.3
 """A box's longer side, as a share of the image's: below small, above large."""
+_SAME = 0.5
+"""IoU from which two readers' boxes are of one thing."""
 
 
 def _words() -> dict[str, object]:
@@ -34,16 +37,14 @@ def _option(text: str, score: int, *words: str) -> AttributeOption:
 
 
 def _graded(
-    name: str, question: str, right: str, values: Mapping[str, Sequence[str]], kind: str = "positive"
+    name: str, question: str, right: str, values: Mapping[str, Sequence[str]], votes: Mapping[str, int] | None = None
 ) -> AttributeQuestion:
     """+1 for the right value, -1 for another, 0 where it is not said."""
     options = [_option(value, 1 if value == right else -1, *words) for value, words in values.items()]
     return AttributeQuestion(
-        id=name,
-        kind=kind,
-        question=question,
-        options=(*options, _option(str(_words()["unsaid"]), 0)),
-    )
+        id=name, kind="positive", question=question, options=(*options, _option(str(_words()["unsaid"]), 0)),
+        votes=dict(votes or {}),
+    )  # fmt: skip
 
 
 def _states(name: str, finding: str, words: Sequence[str], *, true: bool) -> AttributeQuestion:
@@ -69,7 +70,9 @@ def place_questions(case: str, box: BoundingBox, width: float, height: float) ->
     ]
 
 
-def _recognition(case: str, right: str, names: Mapping[str, Sequence[str]]) -> AttributeQuestion:
+def _recognition(
+    case: str, right: str, names: Mapping[str, Sequence[str]], votes: Mapping[str, int] | None = None
+) -> AttributeQuestion:
     """What the region shows: the right finding, a few others, or none of these."""
     words = _words()
     others = sorted(name for name in names if name != right and not set(names[name]) & set(names[right]))
@@ -77,8 +80,13 @@ def _recognition(case: str, right: str, names: Mapping[str, Sequence[str]]) -> A
     options = [_option(right, 1, *names[right]), *(_option(name, -1, *names[name]) for name in chosen)]
     return AttributeQuestion(
         id=f"{case}/recognition", kind="recognition", question=str(words["recognition"]),
-        options=(*options, _option(str(words["other"]), -1)),
+        options=(*options, _option(str(words["other"]), -1)), votes=dict(votes or {}),
     )  # fmt: skip
+
+
+def _stated(finding: str, *boxes: BoundingBox) -> Phrase:
+    """A label as a sentence of the reference."""
+    return Phrase(str(knowledge("benchmarks")["stated"]).format(finding=finding.lower()), boxes)
 
 
 def _absent(case: str, present: set[str], names: Mapping[str, Sequence[str]]) -> list[AttributeQuestion]:
@@ -101,30 +109,63 @@ def _vindr_names() -> dict[str, Sequence[str]]:
 def _vindr(release: Release, split: str) -> Iterator[Case]:
     """Nguyen et al., Sci Data 2022. Test: consensus of five readers. Train: three readers, box by box (`rad_id`).
 
-    Rows without a box ("No finding", NaN) are no regions. MONOCHROME1 is the files' own affair.
+    A case a box; of "test_report" and "train_report" a case an image, whose every finding is to be described in its
+    place. Rows without a box ("No finding", NaN) are no regions. MONOCHROME1 is the files' own affair.
     """
-    name = f"annotations/annotations_{split}.csv"
+    part, _, whole = split.partition("_")
+    name = f"annotations/annotations_{part}.csv"
     columns = ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")
     grouped: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for row in release.table(name, (*columns, "rad_id") if split == "train" else columns):
+    for row in release.table(name, (*columns, "rad_id") if part == "train" else columns):
         grouped[row["image_id"]].append(row)
     names = _vindr_names()
     for image, rows in grouped.items():
         boxed = [row for row in rows if row["x_min"] not in ("", "nan", "NaN")]
-        present = {row["class_name"] for row in rows}
-        where = _vindr_image(release, split, image)
-        for number, row in enumerate(boxed):
-            label = row["class_name"]
-            if label not in names:
-                raise InputRejected("changed-file", f"{name}: {label!r} is none of the 22 local labels")
-            case = f"{image}/{number}"
-            box = BoundingBox.from_tuple([float(row[key]) for key in ("x_min", "y_min", "x_max", "y_max")])
-            yield Case(
-                id=case, kind="caption", images=(where,), question=str(knowledge("benchmarks")["caption"]), region=box,
-                boxes=(box,), cluster=image, modality="DX", groups={"finding": label},
-                attributes=(_recognition(case, label, names), *_absent(case, present, names)),
-                votes=_votes(label, box, boxed) if split == "train" else {}, tags={"reader": row.get("rad_id", "")},
-            )  # fmt: skip
+        for row in boxed:
+            if row["class_name"] not in names:
+                raise InputRejected("changed-file", f"{name}: {row['class_name']!r} is none of the 22 local labels")
+        where = _vindr_image(release, part, image)
+        if whole:
+            yield _vindr_report(image, where, boxed, names)
+        else:
+            yield from _vindr_regions(image, where, boxed, names, readers=part == "train")
+
+
+def _vindr_regions(
+    image: str, where: str, rows: Sequence[dict[str, str]], names: Mapping[str, Sequence[str]], *, readers: bool
+) -> Iterator[Case]:
+    present = {row["class_name"] for row in rows}
+    for number, row in enumerate(rows):
+        label, case, box = row["class_name"], f"{image}/{number}", _vindr_box(row)
+        here = [other for other in rows if other is row or _vindr_box(other).iou(box) >= _SAME]
+        votes = _votes(here) if readers else {}
+        yield Case(
+            id=case, kind="caption", images=(where,), question=str(knowledge("benchmarks")["caption"]), region=box,
+            boxes=(box,), cluster=image, modality="DX", groups={"finding": label},
+            attributes=(_recognition(case, label, names, votes), *_absent(case, present, names)),
+            reference=tuple(_stated(name, box) for name in sorted({other["class_name"] for other in here})),
+            tags={"reader": row.get("rad_id", "")},
+        )  # fmt: skip
+
+
+def _vindr_report(image: str, where: str, rows: Sequence[dict[str, str]], names: Mapping[str, Sequence[str]]) -> Case:
+    """Of several readers, what any of them boxed."""
+    places: dict[str, list[BoundingBox]] = defaultdict(list)
+    for row in rows:
+        places[row["class_name"]].append(_vindr_box(row))
+    stated = [_states(f"{image}/{name}", name.lower(), names[name], true=True) for name in places]
+    return Case(
+        id=image, kind="caption", images=(where,), question=str(knowledge("benchmarks")["report"]), cluster=image,
+        modality="DX", boxes=tuple(box for found in places.values() for box in found),
+        groups={"findings": str(min(len(places), 3)) + ("+" if len(places) > 3 else "")},
+        attributes=(*stated, *_absent(image, set(places), names)),
+        reference=tuple(_stated(name, *found) for name, found in places.items())
+        or (Phrase(str(knowledge("benchmarks")["nothing"])),),
+    )  # fmt: skip
+
+
+def _vindr_box(row: Mapping[str, str]) -> BoundingBox:
+    return BoundingBox.from_tuple([float(row[key]) for key in ("x_min", "y_min", "x_max", "y_max")])
 
 
 def _vindr_image(release: Release, split: str, image: str) -> str:
@@ -139,13 +180,11 @@ def _vindr_image(release: Release, split: str, image: str) -> str:
     return next((place for place in places if release.has(place)), places[0])
 
 
-def _votes(label: str, box: BoundingBox, rows: Sequence[dict[str, str]]) -> dict[str, int]:
-    """Readers who boxed this label here, and those who boxed others here: IoU of at least 0.5, one vote a reader."""
+def _votes(rows: Sequence[dict[str, str]]) -> dict[str, int]:
+    """Readers who boxed each label at one place, one vote a reader and label."""
     readers: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        other = BoundingBox.from_tuple([float(row[key]) for key in ("x_min", "y_min", "x_max", "y_max")])
-        if (row["class_name"] == label and other == box) or other.iou(box) >= 0.5:
-            readers[row["class_name"]].add(row["rad_id"])
+        readers[row["class_name"]].add(row["rad_id"])
     return {name: len(found) for name, found in sorted(readers.items())}
 
 
@@ -155,39 +194,71 @@ def _votes(label: str, box: BoundingBox, rows: Sequence[dict[str, str]]) -> dict
 def _lidc(release: Release, split: str) -> Iterator[Case]:  # noqa: ARG001 - there is no official split
     """Armato et al., Med Phys 2011. One case a nodule and reader, on the slice where its outline is largest.
 
-    Characteristics are each reader's own; the order of readers means nothing. Nodules under 3 mm have none and are left
-    out. Lobulation and spiculation, which some sites scored the other way round, are not asked about.
+    Characteristics are each reader's own, and the votes of all who outlined it; the order of readers means nothing.
+    Nodules under 3 mm have none and are left out. Lobulation and spiculation, which some sites scored the other way
+    round, are not asked about.
     """
     for file in release.all("**/*.xml"):
-        path = release.record(file)
-        for nodule in nodules_of(path):
+        nodules = list(nodules_of(release.record(file)))
+        for nodule in nodules:
             folder = file.rpartition("/")[0]
             case = f"{nodule.series_uid}/{nodule.reader}/{nodule.id}"
+            readings = _readings(nodule, nodules)
             yield Case(
                 id=case, kind="caption", images=(folder,), question=str(knowledge("benchmarks")["caption"]),
                 region=nodule.box, boxes=(nodule.box,), sop_instance_uid=nodule.sop_instance_uid,
                 cluster=nodule.series_uid, modality="CT",
-                groups={"malignancy": str(nodule.scores.get("malignancy", ""))},
-                attributes=tuple(_lidc_questions(case, nodule)), tags={"reader": str(nodule.reader)},
+                groups={"malignancy": str(nodule.scores.get("malignancy", "")), "readers": str(len(readings))},
+                attributes=tuple(_lidc_questions(case, nodule, readings)),
+                reference=tuple(_lidc_reference(nodule)), tags={"reader": str(nodule.reader)},
             )  # fmt: skip
+
+
+def _readings(nodule: Nodule, nodules: Sequence[Nodule]) -> list[dict[str, int]]:
+    """Every reader's scores of one nodule: each other reader's nodule that overlaps it most on a common slice."""
+    found = {nodule.reader: nodule.scores}
+    for reader in sorted({other.reader for other in nodules} - {nodule.reader}):
+        theirs = [(nodule.overlap(other), other.scores) for other in nodules if other.reader == reader]
+        most, scores = max(theirs, key=lambda pair: pair[0])
+        if most >= _SAME:
+            found[reader] = scores
+    return list(found.values())
 
 
 _DOUBTED = ("lidc_lobulation", "lidc_spiculation", "lidc_malignancy", "lidc_subtlety")
 
 
-def _lidc_questions(case: str, nodule: Nodule) -> Iterator[AttributeQuestion]:
+def _lidc_asked() -> Iterator[tuple[str, str, dict[str, int]]]:
+    """(name, XML element, word -> score) of the characteristics that are asked about."""
+    for name, entry in knowledge("lidc")["characteristics"].items():
+        if name not in _DOUBTED:
+            yield name, entry["tag"], {word: value["score"] for word, value in entry["values"].items()}
+
+
+def _lidc_questions(case: str, nodule: Nodule, readings: Sequence[dict[str, int]]) -> Iterator[AttributeQuestion]:
     names = {"nodule": ("nodule", "mass", "lesion"), "effusion": ("effusion",), "fracture": ("fracture",)}
     yield _recognition(case, "nodule", names)
-    for name, entry in knowledge("lidc")["characteristics"].items():
-        if name in _DOUBTED or entry["tag"] not in nodule.scores:
-            continue
-        values = {word: (word,) for word, value in entry["values"].items() if value["score"] in (1, 5)}
-        right = next((w for w, v in entry["values"].items() if v["score"] == nodule.scores[entry["tag"]]), "")
-        if right in values:  # the ends of a scale only: in between, words do not tell values apart
-            subject = name.removeprefix("lidc_").replace("_", " ")
-            question = str(_words()["attribute"]).format(attribute=subject)
-            yield _graded(f"{case}/{name}", question, right, values)
+    for name, tag, scale in _lidc_asked():
+        ends = {word: (word,) for word, score in scale.items() if score in (1, 5)}
+        right = next((word for word, score in scale.items() if score == nodule.scores.get(tag)), "")
+        if right in ends:  # the ends of a scale only: in between, words do not tell values apart
+            question = str(_words()["attribute"]).format(attribute=_characteristic(name))
+            votes = Counter(word for word, score in scale.items() for read in readings if read.get(tag) == score)
+            yield _graded(f"{case}/{name}", question, right, ends, votes if len(readings) > 1 else None)
     yield from _absent(case, {"nodule"}, names)
+
+
+def _lidc_reference(nodule: Nodule) -> Iterator[Phrase]:
+    yield _stated("nodule", nodule.box)
+    sentence = str(knowledge("benchmarks")["stated_attribute"])
+    for name, tag, scale in _lidc_asked():
+        for word, score in scale.items():
+            if score == nodule.scores.get(tag):
+                yield Phrase(sentence.format(attribute=_characteristic(name).capitalize(), value=word), (nodule.box,))
+
+
+def _characteristic(name: str) -> str:
+    return name.removeprefix("lidc_").replace("_", " ")
 
 
 # --- SkinCon --------------------------------------------------------------------------------------------------------
@@ -209,6 +280,7 @@ def _skincon(release: Release, split: str) -> Iterator[Case]:
             id=image, kind="caption", images=(where.removeprefix("./"),), cluster=image, modality="XC",
             question=str(knowledge("benchmarks")["caption_image"]), groups={"skin tone": tone.get(image, "unknown")},
             attributes=(*stated, *_absent(image, set(present), concepts)),
+            reference=tuple(_stated(concept) for concept in present),
         )  # fmt: skip
 
 
@@ -230,8 +302,9 @@ def _skin_tones(release: Release, split: str) -> dict[str, str]:
 
 
 VINDR_CXR = Benchmark(
-    name="vindr_cxr", title="VinDr-CXR", licence="PhysioNet credentialed", splits=("test", "train"),
-    needs=("annotations/annotations_*.csv",), read=_vindr, released={},
+    name="vindr_cxr", title="VinDr-CXR", licence="PhysioNet credentialed",
+    splits=("test", "train", "test_report", "train_report"), needs=("annotations/annotations_*.csv",), read=_vindr,
+    released={}, test_splits=("test", "test_report"),
 )  # fmt: skip
 LIDC_IDRI = Benchmark(
     name="lidc_idri", title="LIDC-IDRI", licence="CC BY 3.0", splits=("all",), needs=("**/*.xml",), read=_lidc,

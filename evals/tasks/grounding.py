@@ -133,7 +133,7 @@ def _patients(release: Release) -> dict[str, str]:
 
 MS_CXR = Benchmark(
     name="ms_cxr", title="MS-CXR", licence="PhysioNet credentialed", splits=("test", "val", "train", "all"),
-    needs=("MS_CXR_Local_Alignment_v1.*.csv",), read=_ms_cxr, released={},
+    needs=("MS_CXR_Local_Alignment_v1.*.csv",), read=_ms_cxr, released={}, test_splits=("test", "all"),
 )  # fmt: skip
 MEDSG_BENCH = Benchmark(
     name="medsg_bench", title="MedSG-Bench", licence="CC BY 4.0", splits=("test",), needs=("**/*.json",), read=_medsg,

@@ -29,6 +29,13 @@ class Nodule(NamedTuple):
     """The edge map lies on the first pixels outside the nodule, so the box is that of the pixels inside."""
     scores: dict[str, int]
     """By XML element: subtlety, internalStructure, ..."""
+    outlines: tuple[tuple[BoundingBox, str], ...]
+    """Box and SOP instance UID of every slice that it was outlined on."""
+
+    def overlap(self, other: Nodule) -> float:
+        """Largest IoU of the two boxes on a slice that both were outlined on; 0 without one."""
+        shared = (a.iou(b) for a, image in self.outlines for b, theirs in other.outlines if image == theirs)
+        return max(shared, default=0.0)
 
 
 def nodules_of(path: Path) -> Iterator[Nodule]:
@@ -49,7 +56,7 @@ def nodules_of(path: Path) -> Iterator[Nodule]:
             outlined = [o for roi in nodule.iter(f"{_NS}roi") if (o := _outline(roi)) is not None]
             if scores and outlined:
                 box, image = max(outlined, key=lambda o: o[0].area)
-                yield Nodule(_text(nodule, f"{_NS}noduleID"), reader, series, image, box, scores)
+                yield Nodule(_text(nodule, f"{_NS}noduleID"), reader, series, image, box, scores, tuple(outlined))
 
 
 def _scores(characteristics: Element | None) -> dict[str, int]:

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from miniatures import MINIATURES
 
+from medloupe.agent.trace import read_trace
 from medloupe.errors import RunBusy, UsageError
 from medloupe.evals.bench_kill import AT_ONCE, draw_cases, killed_run, script
 from medloupe.evals.running.compare import compare_runs
-from medloupe.evals.running.estimate import Prices, estimate
+from medloupe.evals.running.estimate import estimate
 from medloupe.evals.running.evaluate import evaluate
+from medloupe.evals.running.progress import Progress
 from medloupe.evals.running.run import Run, spec_of
 from medloupe.models.vlm.loopback import ScriptedEndpoint
 from medloupe.settings import Settings
@@ -127,18 +129,99 @@ def test_a_dry_run_sends_nothing_and_expects_what_recorded_cases_took(
     spec = spec_of("phantoms", tmp_path / "data", settings.out)
     before = len(endpoint.bodies)
     run = Run(spec, settings)
-    found = estimate(run, Prices(prompt=1.0, completion=2.0))
+    unpriced = estimate(run)
+    run.close()
+    assert unpriced.most_dollars is None and "cost unknown: give --price-in and --price-out" in unpriced.text()
+    settings = settings.model_copy(update={"price_in": 1.0, "price_out": 2.0})
+    run = Run(spec, settings)
+    found = estimate(run)
     run.close()
     assert (found.cases, found.recorded, found.expected_calls) == (3, 0, None)
+    assert "600000 tokens, 1.20 USD" in found.text()
     assert (found.most_calls, found.most_tokens, found.most_dollars) == (3 * 43, 600_000, 1.2)
     assert len(endpoint.bodies) == before
     limited = whole("phantoms", tmp_path / "data", settings, limit=1)
     calls = limited.rows["p0", 1].calls
     run = Run(spec, settings)
-    found = estimate(run, Prices(prompt=1.0, completion=2.0))
+    found = estimate(run)
     run.close()
     assert (found.recorded, found.expected_calls) == (1, 2 * calls)
     assert found.expected_dollars == pytest.approx(2 * calls * (10 * 1.0 + 5 * 2.0) / 1e6)
+
+
+def test_progress_tells_rate_cost_and_time_left_of_what_was_not_recorded(settings: Settings, tmp_path: Path) -> None:
+    limited = whole("phantoms", tmp_path / "data", settings, limit=1)
+    row = limited.rows["p0", 1]
+    priced = settings.model_copy(update={"price_in": 100.0, "price_out": 1000.0})
+    run, said, clock = Run(spec_of("phantoms", tmp_path / "data", settings.out), priced), [], iter(range(0, 900, 10))
+    progress = Progress(run, said.append, clock=lambda: next(clock))
+    run.replayed, run.rows = 1, {("p0", 1): row}
+    progress(row)
+    cost = (row.calls * 10 * 100 + row.calls * 5 * 1000) / 1e6
+    assert said == [
+        f"1/3 cases, 0.0/s; 0 calls sent, 0 from the record; {row.tokens} tokens, {cost:.2f} USD"
+    ]  # nothing solved yet, so no rate
+    run.rows = {("p0", 1): row, ("p1", 1): row}
+    progress(row)
+    assert said[1].startswith("2/3 cases, 0.0/s, 60 s left;")
+    assert Progress(Run(limited.spec, settings), said.append).line().endswith("0 tokens, cost unknown")
+
+
+# --- effort, traces --------------------------------------------------------------------------------------------------
+
+
+def test_a_control_is_given_as_many_looks_or_tokens_as_another_run_case_by_case(
+    settings: Settings, tmp_path: Path
+) -> None:
+    agent = whole("phantoms", tmp_path / "data", settings)
+    spent = {"p0": (0, 1), "p1": (3, 61), "p2": (5, 16)}
+    scores = agent.spec.out / "scores.jsonl"
+    rows = [json.loads(line) for line in scores.read_text().splitlines()]
+    for row in rows:  # as if the agent had found its cases harder or easier
+        row["looks"], row["tokens"] = spent[row["id"]]
+    scores.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tiles = whole("phantoms", tmp_path / "data", settings, solver="uniform_tiles", like=agent.spec.out)
+    assert {row.id: row.looks for row in tiles.ordered} == {"p0": 0, "p1": 3, "p2": 5}
+    vote = whole("phantoms", tmp_path / "data", settings, solver="majority_vote", like=agent.spec.out)
+    assert {row.id: row.calls for row in vote.ordered} == {"p0": 1, "p1": 5, "p2": 2}  # 15 tokens a call
+    about = json.loads((tiles.spec.out / "run.json").read_text())["parameters"]
+    assert about["like"] == json.loads((agent.spec.out / "run.json").read_text())["scores"]
+    assert "spent a case, A and B: looks 2.7 and 2.7" in compare_runs(agent.spec.out, tiles.spec.out).text()
+
+
+def test_effort_is_matched_to_a_run_over_the_same_cases_only(settings: Settings, tmp_path: Path) -> None:
+    agent = whole("phantoms", tmp_path / "data", settings, limit=2)
+    like: dict[str, Any] = {"solver": "uniform_tiles", "like": agent.spec.out}
+    with pytest.raises(UsageError, match=r"needs a run over the same cases; .* differs in its cases"):
+        Run(spec_of("phantoms", tmp_path / "data", settings.out, **like), settings)
+    with pytest.raises(UsageError, match=r"differs in epochs \(1, not 2\)"):
+        Run(spec_of("phantoms", tmp_path / "data", settings.out, limit=2, epochs=2, **like), settings)
+    with pytest.raises(UsageError, match="the effort of single_pass cannot be chosen"):
+        Run(spec_of("phantoms", tmp_path / "data", settings.out, solver="single_pass", like=agent.spec.out), settings)
+    with pytest.raises(UsageError, match="holds no finished run"):
+        Run(spec_of("phantoms", tmp_path / "data", settings.out, solver="uniform_tiles", like=tmp_path), settings)
+
+
+def test_traces_are_kept_by_choice_and_pictures_by_another(
+    settings: Settings, endpoint: ScriptedEndpoint, tmp_path: Path
+) -> None:
+    plain = whole("phantoms", tmp_path / "data", settings, limit=1)
+    assert not (plain.spec.out / "traces").exists()
+    scores, before = (plain.spec.out / "scores.jsonl").read_bytes(), len(endpoint.bodies)
+    traced = whole("phantoms", tmp_path / "data", settings, limit=1, traces=True)
+    assert len(endpoint.bodies) == before  # the replies were recorded
+    (file,) = (traced.spec.out / "traces").iterdir()
+    events = read_trace(file)
+    assert [e.event for e in events][:2] == ["open", "look"] and events[-1].data["purpose"] == "choose"
+    assert {"plan", "describe", "claims", "verdict", "answer"} <= {e.event for e in events}
+    shown = whole("phantoms", tmp_path / "data", settings, limit=1, traces=True, trace_images=True)
+    pictures = {p.stem for p in (shown.spec.out / "traces" / "images").iterdir()}
+    assert pictures == {e.data["view"]["digest"] for e in events if e.event == "look"}
+    assert (shown.spec.out / "scores.jsonl").read_bytes() == scores and len(endpoint.bodies) == before
+    assert (shown.spec.out / "traces").stat().st_mode & 0o077 == 0
+    single = whole("phantoms", tmp_path / "data", settings, limit=1, solver="single_pass", traces=True)
+    (file,) = (single.spec.out / "traces").iterdir()
+    assert [e.event for e in read_trace(file)] == ["look", "call"]
 
 
 # --- MLflow ---------------------------------------------------------------------------------------------------------
@@ -177,6 +260,9 @@ def test_a_run_is_recorded_and_one_that_was_killed_is_closed(
     assert mine.data.params["solver"] == "agent" and len(mine.data.params["prompt.choose"]) == 64
     assert mine.data.tags["model.describer"] == "scripted" and "table.cases_test.jsonl" in mine.data.tags
     assert {f.path for f in client.list_artifacts(mine.info.run_id)} >= {"scores.jsonl", "report.html"}
+    assert json.loads(mine.data.tags["mlflow.loggedArtifacts"]) == [{"path": "scores-table.json", "type": "table"}]
+    table = json.loads(Path(client.download_artifacts(mine.info.run_id, "scores-table.json")).read_text())
+    assert [row[table["columns"].index("id")] for row in table["data"]] == ["p0", "p1", "p2"]
 
 
 # --- comparison and command -----------------------------------------------------------------------------------------
@@ -226,6 +312,29 @@ def test_the_command_names_what_is_wrong_before_it_begins(tmp_path: Path) -> Non
     assert ended.stderr.startswith("medloupe: 1 images are missing, such as imgs/xmlab1/source.jpg")
     assert not (tmp_path / "out").exists()
     assert "there is no benchmark 'slak'" in cli("slak", tmp_path).stderr
+
+
+def test_the_command_exports_nothing_of_a_test_split(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"parameters": {"benchmark": "vqa_rad", "split": "test"}}))
+    ended = cli("export", tmp_path, tmp_path / "out")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "medloupe: test is a test split of VQA-RAD: nothing is trained on it; export a run over train\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_inspect_knows_every_task_by_its_name(tmp_path: Path) -> None:
+    """By what `inspect eval medloupe/NAME` looks up; in a folder of its own, since Inspect asks where the code lies."""
+    code = """
+import sys
+from inspect_ai._util.registry import registry_lookup
+print(*(name for name in sys.argv[1:] if registry_lookup("task", f"medloupe/{name}") is not None))
+"""
+    command = [sys.executable, "-c", code, "nothing", *MINIATURES]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert ended.stdout.split() == list(MINIATURES)
+    assert len(MINIATURES) == 22
 
 
 def test_inspect_finds_the_tasks(tmp_path: Path) -> None:

@@ -15,15 +15,25 @@ from medloupe.evals.scorers.attributes import (
     RegionScore,
     VLMCaptionJudge,
     WordJudge,
+    against_readers,
+    ask_judge,
     attribute_scores,
-    judge_region,
     region_score,
 )
 from medloupe.evals.scorers.calibration import calibration
 from medloupe.evals.scorers.overlap import covered, dice, mask_iou, match_boxes, union_iou
 from medloupe.evals.scorers.probmed import ProbMedAnswer, probmed_units
-from medloupe.evals.scorers.radfact import Entailment, Phrase, SameWordsJudge, VLMEntailmentJudge, radfact
+from medloupe.evals.scorers.radfact import (
+    Entailment,
+    Phrase,
+    VLMEntailmentJudge,
+    WordEntailmentJudge,
+    box_entailment,
+    radfact,
+    sentences,
+)
 from medloupe.evals.scorers.readers import adjusted_accuracy, plausible_hits
+from medloupe.evals.scorers.references import reference_scores
 from medloupe.evals.scorers.subgroups import by_subgroup, worst
 from medloupe.evals.scorers.text import exact_match, read_option, read_yes_no, token_f1, token_recall
 from medloupe.evals.scorers.verification import changed, verdict_quality
@@ -93,6 +103,37 @@ def test_free_answers_by_hand() -> None:
     assert token_recall("in the left upper lobe", "left lower lobe") == pytest.approx(2 / 3)
     assert token_f1("left upper lobe", "left lobe") == pytest.approx(4 / 5)
     assert token_recall("left", "") == token_f1("", "left") == 0
+
+
+def test_texts_against_references_by_hand() -> None:
+    # Words 4/5, pairs 3/4, triples 2/3, fours 1/2, not too short: BLEU-4 = (1/5)^(1/4). LCS 4 of 5 and 4.
+    found = reference_scores(["the heart is large today"], ["The heart is large."], ["a"])
+    # sacrebleu's "13a" takes the full stop for a word: 4 of 5, 3 of 4, 2 of 3, 1 of 2, as before
+    assert found.bleu_1.value == pytest.approx(4 / 5)
+    assert found.bleu_4.value == pytest.approx((1 / 5) ** (1 / 4))
+    assert found.rouge_l.value == pytest.approx(8 / 9)
+    # Too short: three of three words, brevity exp(1 - 4/3); no pair of one word, so no BLEU-4.
+    short = reference_scores(["small round nodule", ""], ["a small round nodule", "left"], ["a", "b"])
+    assert short.bleu_1.value == pytest.approx(math.exp(1 - 5 / 3))
+    assert short.rouge_l.value == pytest.approx((6 / 7) / 2)
+
+
+def test_cider_by_hand() -> None:
+    # Two references without a common word: every n-gram weighs log 2. The first text is its reference: 1 for words,
+    # 1 for pairs, nothing for triples and fours: 10 * 2/4. The second shares nothing.
+    found = reference_scores(["nodule left"] * 2, ["nodule left", "effusion right"], ["a", "b"])
+    assert found.cider.value == pytest.approx((5 + 0) / 2)
+    # One word of two: cosine 1/sqrt(2), and one pair too few: exp(-1 / (2 * 6^2)).
+    found = reference_scores(["nodule", ""], ["nodule left", "effusion right"], ["a", "b"])
+    assert found.cider.value == pytest.approx(10 / 4 * math.exp(-1 / 72) / math.sqrt(2) / 2)
+
+
+def test_corpus_bleu_is_of_sums_and_its_interval_draws_clusters() -> None:
+    texts, references = ["a nodule", "no"] * 30, ["a nodule", "yes indeed"] * 30
+    found = reference_scores(texts, references, [str(n // 2) for n in range(60)])
+    assert found.bleu_1 == pytest.approx((2 / 3 * math.exp(1 - 4 / 3),) * 3)  # every cluster is the same
+    alone = reference_scores(texts, references, [str(n) for n in range(60)])
+    assert alone.bleu_1.low < found.bleu_1.value < alone.bleu_1.high
 
 
 # --- boxes and masks ------------------------------------------------------------------------------------------------
@@ -174,7 +215,12 @@ CAPTIONS = {
 @pytest.mark.parametrize("caption", CAPTIONS)
 async def test_attribute_verification_by_hand(caption: str) -> None:
     positive, negative, recognised = CAPTIONS[caption]
-    assert await judge_region(caption, QUESTIONS, WordJudge()) == (positive, negative, recognised, 0)
+    assert region_score(QUESTIONS, await ask_judge(caption, QUESTIONS, WordJudge())) == (
+        positive,
+        negative,
+        recognised,
+        0,
+    )
 
 
 def test_an_unreadable_judgement_is_zero_and_counted() -> None:
@@ -196,8 +242,8 @@ async def test_a_vlm_judge_sees_the_caption_and_no_picture_and_reads_the_shuffle
         shown.append(text)
         return next(line[0] for line in text.splitlines() if line.endswith(". left"))
 
-    score = await judge_region("A nodule on the left.", [SIDE], VLMCaptionJudge(ScriptedVLM(say)))
-    assert score.positive == 1
+    (chosen,) = await ask_judge("A nodule on the left.", [SIDE], VLMCaptionJudge(ScriptedVLM(say)))
+    assert chosen == SIDE.options[0]
     assert '"A nodule on the left."' in shown[0]
 
 
@@ -238,9 +284,33 @@ REFERENCE = (
 
 
 async def test_radfact_by_hand() -> None:
-    found = await radfact(WRITTEN, REFERENCE, SameWordsJudge())
+    found = await radfact(WRITTEN, REFERENCE, WordEntailmentJudge())
     assert found == (3 / 4, 1.0, 1 / 2, 1.0, 1 / 3, 1.0, 0)
     assert found.logical_f1 == pytest.approx(2 * 0.75 / 1.75)
+
+
+async def test_entailment_by_words_goes_one_way_and_knows_no_from_yes() -> None:
+    judge = WordEntailmentJudge()
+    assert await judge("There is a nodule.", ["A small nodule on the left.", "No effusion"]) == (True, (0,))
+    assert await judge("A small nodule on the left.", ["There is a nodule."]) == (False, ())
+    assert await judge("There is an effusion.", ["No effusion is seen."]) == (False, ())
+    assert await judge("No effusion.", ["There is no pleural effusion."]) == (True, (0,))
+    assert await judge("There is nodule/mass.", ["A mass.", "A fracture."]) == (True, (0,))
+    assert await judge("There is something.", []) == (False, ())
+
+
+def test_the_place_of_a_given_phrase_by_hand() -> None:
+    true = [box(0, 0, 10, 10), box(20, 0, 30, 10)]
+    # One predicted box lies 60% in the first, the other 50% in the second; 60% and 50% of the true ones are covered.
+    assert box_entailment([box(0, 4, 10, 14), box(25, 0, 35, 10)], true) == (0.5, 0.5)
+    assert box_entailment([box(0, 0, 10, 6)], true) == (1.0, 0.5)
+    nothing = box_entailment([], true)
+    assert math.isnan(nothing[0]) and nothing[1] == 0
+
+
+def test_a_text_is_cut_into_sentences() -> None:
+    text = "A 2.5 mm nodule, e.g. here. The heart is normal!\nNo effusion"
+    assert sentences(text) == ["A 2.5 mm nodule, e.g. here.", "The heart is normal!", "No effusion"]
 
 
 async def test_a_failing_judge_is_counted_and_no_key_is_dropped() -> None:
@@ -258,7 +328,7 @@ async def test_a_failing_judge_is_counted_and_no_key_is_dropped() -> None:
 
 
 async def test_an_empty_report_entails_nothing_and_is_entailed_by_nothing() -> None:
-    found = await radfact([], REFERENCE, SameWordsJudge())
+    found = await radfact([], REFERENCE, WordEntailmentJudge())
     assert math.isnan(found.logical_precision)
     assert found.logical_recall == 0
 
@@ -277,6 +347,7 @@ def test_calibration_by_hand() -> None:
     assert found.ece == pytest.approx((abs(1 - 1.85) + abs(1 - 0.6) + abs(0 - 0.2)) / 4)
     assert found.brier == pytest.approx((0.05**2 + 0.9**2 + 0.4**2 + 0.2**2) / 4)
     assert found.curve == ((0.25, 0.0), (0.5, 0.5), (0.75, pytest.approx(1 / 3)), (1.0, 0.5))
+    assert found.bins == ((0.2, 0.0, 1), (0.6, 1.0, 1), (pytest.approx(0.925), 0.5, 2))
     assert found.aurc == pytest.approx((0 + 0.5 + 1 / 3 + 0.5) / 4)
     assert math.isnan(calibration([], []).ece)
     with pytest.raises(ValueError, match="between 0 and 1"):
@@ -298,6 +369,22 @@ def test_readers_who_disagree() -> None:
     assert found == (0.5, 1.0)  # readers agree with each other everywhere
     lone = adjusted_accuracy(["a"], [{"a": 1}])
     assert math.isnan(lone.ceiling)
+
+
+def test_a_described_value_against_what_each_reader_said() -> None:
+    # Texture: two readers said solid, one part-solid (not among the options). Beta(2, 1) exceeds 1/2 in 3 of 4.
+    texture = SIDE.model_copy(update={"votes": {"left": 2, "middle": 1}})
+    unread = SIZE.model_copy(update={"votes": {"small": 3}})
+    left, right = SIDE.options[:2]
+    found = against_readers([WHAT, texture, unread], [None, left, None])
+    assert found is not None
+    assert found.accuracy == pytest.approx((0.75 + 0) / 2, abs=0.03)
+    # Of three readers of the first: "left" judged by one left and one middle is right in half, twice; "middle" never.
+    # Of the second, all three are right.
+    assert found.ceiling == pytest.approx((0.5 + 0.5 + 0 + 3) / 6, abs=0.03)
+    wrong = against_readers([texture], [right])
+    assert wrong is not None and wrong.accuracy == 0
+    assert against_readers([WHAT], [None]) is None
 
 
 def test_what_verification_changed() -> None:

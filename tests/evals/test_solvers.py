@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from eval_script import answer
 from miniatures import CASES, MINIATURES
@@ -168,6 +170,56 @@ async def test_an_image_that_cannot_be_read_fails_its_case_alone(settings: Setti
     rows = await run_all("phantoms", tmp_path / "data", settings)
     assert [row.status for row in rows] == ["scored", "failed", "scored"]
     assert "[" in rows[1].fault
+
+
+@pytest.mark.parametrize("solver", ["agent", "single_pass"])
+async def test_nothing_is_carried_from_one_question_of_a_case_to_the_next(
+    solver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer's figure on ChestAgentBench fell when its memory across a case's questions was taken away."""
+    monkeypatch.chdir(tmp_path)
+    MINIATURES["chestagentbench"](tmp_path / "data")
+    table = tmp_path / "data" / "metadata.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    rows[1]["question"] = rows[1]["question"].replace("What stands out?", "Which is the likeliest?")
+
+    async def asked(*kept: dict[str, Any]) -> list[str]:
+        table.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        with ScriptedEndpoint(answer) as endpoint:
+            settings = load_settings(segmenter="none", vlm=endpoint.url, vlm_model="m", out=tmp_path / str(len(kept)))
+            await run_all("chestagentbench", tmp_path / "data", settings, solver=solver)
+            return sorted(json.dumps(body) for body in endpoint.requests)
+
+    both, second = await asked(*rows), await asked(rows[1])
+    assert [body for body in both if "Which is the likeliest?" in body and "What stands out?" in body] == []
+    assert set(second) <= set(both)  # the second question is asked as if it were the only one
+    assert not any(rows[0]["explanation"] in body for body in both)  # nor is the release's reasoning shown
+
+
+async def test_the_outline_on_a_crop_is_of_the_crop_and_not_of_the_whole_frame(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """A released harness hands the full frame's mask on to its crops."""
+    from medloupe.tools.imaging import MemoryStore, load_study
+    from medloupe.tools.look import Loupe
+    from medloupe.types import Mask, Region
+
+    MINIATURES["kvasir_seg"](tmp_path / "data")
+    store = MemoryStore()
+    study = load_study(tmp_path / "data" / "images" / "cju0.jpg", store, modality=None)
+    image = study.images[0]
+    inside = np.zeros((image.height, image.width), dtype=bool)
+    inside[int(DISC.y0) : int(DISC.y1), int(DISC.x0) : int(DISC.x1)] = True
+    loupe = Loupe(study, store, None, longest=settings.view_px)
+    over = loupe.overview(0)
+    region = Region(id="R1", image=0, box=DISC, mask=Mask.from_array(inside), view=0)
+    bare = Region(id="R1", image=0, box=DISC, view=0)
+    with_outline, without = (loupe.crop(over, r, index=1) for r in (region, bare))
+    shown = [cv2.imdecode(np.frombuffer(store.get_png(v.digest), np.uint8), 1) for v in (with_outline, without)]
+    rows, columns = np.nonzero(np.abs(shown[0].astype(int) - shown[1]).max(axis=2) > 40)
+    place = with_outline.box_from_image(DISC)
+    assert (columns.min(), rows.min()) == pytest.approx((place.x0, place.y0), abs=4)
+    assert (columns.max(), rows.max()) == pytest.approx((place.x1, place.y1), abs=4)
 
 
 async def test_a_small_crop_is_upsampled_from_full_resolution(settings: Settings, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -127,7 +128,33 @@ def test_vindr_leaves_no_finding_out_and_counts_readers_of_the_training_set(tmp_
     assert [q.kind for q in case.attributes] == ["recognition", "negative", "negative"]
     assert {o.text for o in case.attributes[0].options if o.score == 1} == {"Nodule/Mass"}
     train = read_cases(benchmark("vindr_cxr"), tmp_path, "train")
-    assert train.cases[0].votes == {"Calcification": 1, "Nodule/Mass": 2}
+    assert train.cases[0].attributes[0].votes == {"Calcification": 1, "Nodule/Mass": 2}
+    assert not found.cases[0].attributes[0].votes  # the test set is a consensus
+
+
+def test_vindr_reports_ask_for_every_finding_of_an_image_in_its_place(tmp_path: Path) -> None:
+    first, second, normal = read("vindr_cxr", tmp_path, "test_report").cases
+    assert first.region is None and [phrase.text for phrase in first.reference] == ["There is nodule/mass."]
+    assert [len(phrase.boxes) for phrase in second.reference] == [1, 1]
+    assert [phrase.text for phrase in normal.reference] == ["There is no finding."]
+    assert [q.kind for q in normal.attributes] == ["negative", "negative"]
+
+
+def test_vindr_rows_without_numbers_are_no_regions_and_pngs_in_a_flat_folder_are_found(tmp_path: Path) -> None:
+    MINIATURES["vindr_cxr"](tmp_path)
+    table = tmp_path / "annotations" / "annotations_test.csv"
+    table.write_text(table.read_text().replace("No finding,,,,", "No finding,nan,nan,nan,nan"))
+    (tmp_path / "test" / "a1.dicom").rename(tmp_path / "a1.png")
+    cases = read_cases(benchmark("vindr_cxr"), tmp_path, "test").cases
+    assert [case.images[0] for case in cases] == ["a1.png", "test/b2.dicom", "test/b2.dicom"]
+
+
+def test_pathvqa_as_pickles_is_not_recognised_for_a_pickle_runs_code(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "test_qa.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert "pathvqa" not in {found.name for found, _ in recognise(tmp_path)}
+    with pytest.raises(InputRejected, match=r"test\.parquet is missing"):
+        read_cases(benchmark("pathvqa"), tmp_path, "test")
 
 
 def test_vqa_rad_is_split_by_phrase_type(tmp_path: Path) -> None:
@@ -227,6 +254,22 @@ def test_lidc_takes_the_pixels_inside_the_edge_and_leaves_small_nodules_out(tmp_
     )
     with pytest.raises(InputRejected, match="holds what no LIDC reading does"):
         read_cases(benchmark("lidc_idri"), tmp_path, "all")
+
+
+def test_lidc_counts_the_readers_of_one_nodule(tmp_path: Path) -> None:
+    MINIATURES["lidc_idri"](tmp_path)
+    file = tmp_path / "LIDC-IDRI-0001/study/series/069.xml"
+    one = re.search("<readingSession>.*</readingSession>", file.read_text(), re.DOTALL)
+    assert one
+    again = one[0].replace("<texture>5<", "<texture>4<").replace("<xCoord>43<", "<xCoord>41<")  # another outline of it
+    elsewhere = one[0].replace("<xCoord>13<", "<xCoord>60<").replace("<xCoord>43<", "<xCoord>90<")
+    file.write_text(file.read_text().replace(one[0], one[0] + again + elsewhere))
+    cases = read_cases(benchmark("lidc_idri"), tmp_path, "all").cases
+    assert [case.groups["readers"] for case in cases] == ["2", "2", "1"]
+    texture = next(q for q in cases[0].attributes if q.id.endswith("lidc_texture"))
+    assert sorted(texture.votes.values()) == [1, 1]
+    assert all(not q.votes for q in cases[2].attributes)
+    assert "Texture: solid texture." in [phrase.text for phrase in cases[0].reference]
 
 
 def test_skincon_leaves_images_out_that_it_says_to_leave_out(tmp_path: Path) -> None:
