@@ -203,14 +203,17 @@ def phantom(out: Path, kind: str, count: int, seed: int, **drawing: Any) -> None
 @cli.command("serve-tiny")
 @click.option("--folder", type=click.Path(path_type=Path), help="Another folder of it than the packaged one.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
-def serve_tiny(folder: Path | None, port: int) -> int:
+@click.option(
+    "--device", default="auto", show_default=True, help='"cpu", "cuda", "cuda:1", ...; auto: a GPU where there is one.'
+)
+def serve_tiny(folder: Path | None, port: int, device: str) -> int:
     """Serve loupe-tiny on this machine's loopback, as an OpenAI-compatible endpoint, until interrupted.
 
     It is a small model for tests and demonstrations, trained on phantoms only.
     """
     from medloupe.apps.serve import run_serve_tiny
 
-    return run_serve_tiny(folder, port)
+    return run_serve_tiny(folder, port, device)
 
 
 @cli.command()
