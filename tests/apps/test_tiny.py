@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from command import Medloupe
 
+from medloupe.agent.trace import read_trace
 from medloupe.errors import BackendMissing
 from medloupe.evals.phantoms import Order, write_phantom
 from medloupe.models.tiny import NAME, home, packaged
@@ -52,8 +53,7 @@ def test_terminal_json_and_report_of_a_real_image_carry_the_warning(
     assert WARNED in json.loads(ended.stdout)["warnings"]
     (run,) = (here / "out").iterdir()
     assert WARNED in (run / "report.html").read_text()
-    opened = json.loads((run / "trace.jsonl").read_text().splitlines()[0])
-    assert WARNED in opened["data"]["warnings"]
+    assert WARNED in read_trace(run / "trace.jsonl")[0].data["warnings"]
 
 
 def test_every_turn_of_a_chat_about_a_real_image_carries_it(
