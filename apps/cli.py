@@ -85,7 +85,9 @@ def _model_options(command: F) -> F:
     """The settings that can be flags; docs/configuration.md has them all."""
     for option in reversed(
         (
-            click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder."),
+            click.option(
+                "--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, a model folder, or loupe-tiny."
+            ),
             click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint."),
             click.option(
                 "--planner", type=click.Choice(["auto", "tools", "grounding", "policy"]), help="Who says where to look."
@@ -217,7 +219,7 @@ def serve_tiny(folder: Path | None, port: int, device: str) -> int:
 
 
 @cli.command()
-@click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder.")
+@click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, a model folder, or loupe-tiny.")
 @click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint.")
 @click.option("--check", is_flag=True, help="Ask the endpoint which models it serves. Without it nothing is contacted.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

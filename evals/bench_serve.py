@@ -110,7 +110,7 @@ class Metered:
 
 async def ask_all(vlm: Metered, questions: Sequence[Question], at_once: int) -> dict[str, Any]:
     """Every question through the agent, so many at a time; what came of it."""
-    graph = make_graph(Resources(store=MemoryStore(), vlm=vlm))
+    graph: Any = make_graph(Resources(store=MemoryStore(), vlm=vlm))
     room = asyncio.Semaphore(at_once)
     seconds: list[float] = []
     failed: list[str] = []

@@ -58,6 +58,7 @@ class Drawn(Frozen):
     """The data, which are drawn: their seeds, and what they are drawn by."""
 
     first_seed: int
+    """Of the split that is trained on; phantom n has seed first_seed + n, and after last_seed the first again."""
     last_seed: int
     views: int
     """Of a phantom."""
@@ -84,6 +85,11 @@ class RunRecord(Frozen):
     def write(self, run: Path) -> None:
         """Into a folder."""
         _write(self, run / _RECORD)
+
+    @property
+    def last_seed(self) -> int:
+        """The greatest seed that was trained on."""
+        return min(self.drawn.first_seed + self.model_step * self.plan.scenes - 1, self.drawn.last_seed)
 
     @property
     def minutes(self) -> float | None:

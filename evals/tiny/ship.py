@@ -81,7 +81,8 @@ def card(model: Path, record: RunRecord, scores: ScoreSheet) -> str:
         }
         for name in dict.fromkeys([*scores.standard, *scores.shifted])
     ]  # fmt: skip
-    plain = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown of our own figures
+    form = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
+    plain = Environment(autoescape=False, **form)  # noqa: S701 - Markdown of our own figures
     text = (files("medloupe.evals.tiny") / "card.md.j2").read_text("utf-8")
     return plain.from_string(text).render(
         config=json.loads((model / "config.json").read_bytes()), record=record, scores=scores, rows=rows,

@@ -84,13 +84,16 @@ def test_on_a_phantom_it_says_phantom_and_does_not_warn_of_the_model(
 
 
 def test_the_shipped_model_answers_or_its_absence_is_one_line(disc_ct: Path, medloupe: Medloupe) -> None:
+    listed = json.loads(medloupe("models", "--json").stdout)[NAME]
+    assert listed["available"] is home().is_dir()
     ended = medloupe("ask", disc_ct, "Is there a nodule?", "--vlm", NAME)
     if home().is_dir():
         assert ended.returncode == 0, ended.stderr
         assert WARNED in ended.stdout
         return
     assert ended.returncode == 2
-    assert ended.stderr.count("\n") == 1 and ended.stderr.startswith("medloupe: loupe-tiny is not available here")
+    assert ended.stderr == f"medloupe: {listed['detail']}\n"
+    assert listed["detail"].startswith("loupe-tiny is not available here")
     with pytest.raises(BackendMissing):
         packaged()
     served: subprocess.CompletedProcess[str] = medloupe("serve-tiny")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -24,11 +25,16 @@ SESSION = Session(
 )
 
 
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_speaking_model(tmp_path_factory.mktemp("model") / "loupe-tiny")
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
+def run(model: Path, tmp_path: Path) -> Path:
     """A finished run of two stretches."""
     folder = tmp_path / "run"
-    save_speaking_model(folder / "loupe-tiny")
+    shutil.copytree(model, folder / "loupe-tiny")
     later = SESSION.model_copy(update={"first": 60, "last": 100, "minutes": 41.5})
     RunRecord(plan=Plan(steps=100), sessions=(SESSION, later), model_step=100, drawn=drawn_with()).write(folder)
     return folder
@@ -47,7 +53,10 @@ def test_the_card_says_data_steps_device_minutes_scores_and_limits(run: Path, tm
     scored(run)
     folder = ship(run, tmp_path / "shipped" / "loupe-tiny")
     card = (folder / "README.md").read_text()
-    assert "seeds | 0 to 999999" in card and f"sha-256 `{drawn_with().sha256[:16]}`" in card
+    assert (
+        "seeds | 0 to 399, of the split `train` (0 to 999999)" in card
+        and f"sha-256 `{drawn_with().sha256[:16]}`" in card
+    )
     assert "100 of 100 steps, 82 minutes of wall clock; cpu: a processor, 1 of 2 cores" in card
     assert "| 60 to 100 | 41.5 | cpu: a processor | 1 of 2 | 1.1 | 2.13.0 |" in card
     assert "| shape | 0.90 | 0.912 (300) | 0.820 (290) |" in card
