@@ -47,7 +47,7 @@ def ship(run: Path, to: Path | None = None) -> Path:
         for name in _FILES:
             (beside / name).write_bytes((model / name).read_bytes())
         record.write(beside)
-        (beside / "README.md").write_text(card(beside, record, scores), encoding="utf-8")
+        (beside / "README.md").write_text(card(beside, record, scores) + "\n", encoding="utf-8")
         write_sums(beside)
         size = sum(p.stat().st_size for p in beside.iterdir())
         if size > MOST_BYTES:
@@ -81,8 +81,7 @@ def card(model: Path, record: RunRecord, scores: ScoreSheet) -> str:
         }
         for name in dict.fromkeys([*scores.standard, *scores.shifted])
     ]  # fmt: skip
-    form = {"undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True}
-    plain = Environment(autoescape=False, **form)  # noqa: S701 - Markdown of our own figures
+    plain = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701 - Markdown of our own figures
     text = (files("medloupe.evals.tiny") / "card.md.j2").read_text("utf-8")
     return plain.from_string(text).render(
         config=json.loads((model / "config.json").read_bytes()), record=record, scores=scores, rows=rows,
