@@ -7,10 +7,12 @@ Q ?= Where are the brightest structures, and how large are they?
 ARGS ?=
 STRICT ?=
 PART ?=
+RUN ?= out/tiny
 
 .PHONY: ask test docs install lint format types imports check clean
 .PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs
-.PHONY: bench-slide fuzz train-tiny bench-tiny bench-statistics bench-kill
+.PHONY: bench-slide fuzz train-tiny bench-tiny ship-tiny bench-statistics bench-kill bench-serve
+.PHONY: bench-identity bench-resume
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -96,8 +98,22 @@ calibrate: $(VENV)/ready
 train-tiny: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.tiny.train $(ARGS)
 
+# A finished and scored run's model into the package: make ship-tiny RUN=out/tiny
+ship-tiny: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.tiny.ship "$(RUN)" $(ARGS)
+
 bench-tiny: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_tiny $(ARGS)
+
+# loupe-tiny behind transformers' server: 100 questions through the agent, and the same words as in this process.
+bench-serve: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_serve $(ARGS)
+
+bench-identity: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_identity $(ARGS)
+
+bench-resume: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_resume $(ARGS)
 
 bench-statistics: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_statistics $(ARGS)

@@ -99,7 +99,9 @@ async def averify_claims(
         made = await asyncio.to_thread(claims_from_json, claims, loaded, folder)
     verdicts = await _verdicts(made, regions, loupe, resources)
     checked = check_claims(made, {verdict.claim: verdict for verdict in verdicts})
-    return Verdicts(verdicts=checked, unparsed=tuple(unparsed), warnings=(*loaded.warnings, *resources.warnings))
+    unfit = dict.fromkeys(line for image in loaded.images for line in resources.unfit(image))
+    warnings = (*loaded.warnings, *resources.warnings, *unfit)
+    return Verdicts(verdicts=checked, unparsed=tuple(unparsed), warnings=warnings)
 
 
 def verify_tool(study: str | Path, *, resources: Resources | None = None, modality: str | None = None) -> BaseTool:
@@ -184,6 +186,7 @@ async def _verdicts(
         claims=tuple(placed),
         ask=_asker(resources) if model else None,
         verifier_model=model.model if model else "",
+        verifier_profile=model.profile if model else None,
         picture=resources.picture,
     )
     room = asyncio.Semaphore(resources.concurrency)

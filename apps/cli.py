@@ -85,7 +85,9 @@ def _model_options(command: F) -> F:
     """The settings that can be flags; docs/configuration.md has them all."""
     for option in reversed(
         (
-            click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder."),
+            click.option(
+                "--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, a model folder, or loupe-tiny."
+            ),
             click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint."),
             click.option(
                 "--planner", type=click.Choice(["auto", "tools", "grounding", "policy"]), help="Who says where to look."
@@ -203,18 +205,21 @@ def phantom(out: Path, kind: str, count: int, seed: int, **drawing: Any) -> None
 @cli.command("serve-tiny")
 @click.option("--folder", type=click.Path(path_type=Path), help="Another folder of it than the packaged one.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
-def serve_tiny(folder: Path | None, port: int) -> int:
+@click.option(
+    "--device", default="auto", show_default=True, help='"cpu", "cuda", "cuda:1", ...; auto: a GPU where there is one.'
+)
+def serve_tiny(folder: Path | None, port: int, device: str) -> int:
     """Serve loupe-tiny on this machine's loopback, as an OpenAI-compatible endpoint, until interrupted.
 
     It is a small model for tests and demonstrations, trained on phantoms only.
     """
     from medloupe.apps.serve import run_serve_tiny
 
-    return run_serve_tiny(folder, port)
+    return run_serve_tiny(folder, port, device)
 
 
 @cli.command()
-@click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, or a model folder.")
+@click.option("--vlm", metavar="URL|FOLDER", help="OpenAI-compatible endpoint, a model folder, or loupe-tiny.")
 @click.option("--vlm-model", metavar="NAME", help="The model's name at the endpoint.")
 @click.option("--check", is_flag=True, help="Ask the endpoint which models it serves. Without it nothing is contacted.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from medloupe.apps.wording import one_line
-from medloupe.errors import EndpointFault, EndpointUnreachable, ReplyUnreadable
+from medloupe.errors import EndpointFault, EndpointUnreachable, MedloupeError, ReplyUnreadable
+from medloupe.models.tiny import NAME, packaged
 from medloupe.settings import Settings
 
 __all__ = ["models_inventory", "print_models", "print_tools", "tools_inventory"]
@@ -34,6 +35,7 @@ def models_inventory(settings: Settings, *, check: bool) -> dict[str, Any]:
             "available": not absent,
             "detail": f"absent: {', '.join(absent)}; pip install 'medloupe[local]'" if absent else _versions(_LOCAL),
         },
+        NAME: _loupe_tiny(),
         "vlm": {"at": settings.vlm, "model": settings.vlm_model, "key": settings.key() is not None},
         "measured": {"available": True, "detail": "no network: says only what it can measure"},
     }
@@ -47,6 +49,15 @@ def models_inventory(settings: Settings, *, check: bool) -> dict[str, Any]:
         found["vlm"]["serves"] = served = _served(settings)
         found["vlm"]["served"] = settings.vlm_model in served
     return found
+
+
+def _loupe_tiny() -> dict[str, Any]:
+    """Whether the package came with it, and whole."""
+    try:
+        packaged()
+    except MedloupeError as error:
+        return {"available": False, "detail": str(error)}
+    return {"available": True, "detail": f"--vlm {NAME}; for tests and demonstrations, trained on drawn phantoms only"}
 
 
 def tools_inventory() -> dict[str, Any]:
@@ -79,6 +90,7 @@ def print_models(found: dict[str, Any]) -> None:
         table.add_row("segmenter", segmenter["name"], _yes(segmenter["available"]), segmenter["detail"])
     table.add_row("describer", "measured", _yes(True), found["measured"]["detail"])
     table.add_row("vlm", "model folder", _yes(found["in_process"]["available"]), found["in_process"]["detail"])
+    table.add_row("vlm", NAME, _yes(found[NAME]["available"]), found[NAME]["detail"])
     vlm = found["vlm"]
     if vlm["at"] is None:
         table.add_row("vlm", "endpoint", _yes(False), "none configured; --vlm URL --vlm-model NAME")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from medloupe.agent.resources import Resources, resources_from
 from medloupe.agent.verifying import Verdicts, averify_claims
+from medloupe.apps.wording import one_line
 from medloupe.errors import UsageError
 from medloupe.settings import Settings
 from medloupe.tools.imaging import MemoryStore
@@ -27,11 +28,13 @@ def run_verify(
     content = found.as_json() + "\n"
     if out is None:
         sys.stdout.write(content)
-        return 0
-    _write(out, content)
-    counts = Counter(claim.verdict for claim in found.verdicts)
-    told = ", ".join(f"{counts[word]} {word}" for word in ("supported", "refuted", "undetermined"))
-    sys.stderr.write(f"{told}: {out}\n{found.label}\n")
+    else:
+        _write(out, content)
+        counts = Counter(claim.verdict for claim in found.verdicts)
+        told = ", ".join(f"{counts[word]} {word}" for word in ("supported", "refuted", "undetermined"))
+        sys.stderr.write(f"{told}: {out}\n{found.label}\n")
+    for warning in found.warnings:
+        sys.stderr.write(f"warning: {one_line(warning)}\n")
     return 0
 
 

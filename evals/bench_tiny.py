@@ -4,7 +4,8 @@
 
 Views of phantoms of the test seeds are described, searched and asked about, through the same client as any VLM.
 Printed: accuracy of each attribute on zoomed views, F1 of the finding, recall and precision of the boxes, valid JSON,
-statements judged rightly in pairs (both of a pair). Exit 1 when a bar is missed on unseen seeds.
+statements judged rightly in pairs (both of a pair). Exit 1 when a bar is missed on unseen seeds. Of a run's model the
+scores go into the run's folder too, from where `make ship-tiny` takes them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,11 +29,13 @@ from medloupe.agent.describe import DescriptionReply
 from medloupe.agent.planner_grounding import GroundingReply
 from medloupe.errors import ModelError, ReplyUnreadable
 from medloupe.evals.phantoms.parameters import Profile
+from medloupe.evals.tiny.record import RunRecord, ScoreSheet, sha256
 from medloupe.evals.tiny.samples import Turn, ViewSample, kind_of, samples_of
+from medloupe.models.tiny import NAME, packaged
 from medloupe.models.tiny.language import GRID
 from medloupe.models.vlm import VLM, Message, Picture, VLMRequest, load_vlm, parse_json
 
-__all__ = ["BARS", "Scores", "score"]
+__all__ = ["BARS", "Scores", "request_of", "score"]
 
 BARS = {"attribute": 0.90, "finding F1": 0.95, "valid JSON": 0.99, "pairs": 0.85}
 _MOST_TOKENS = 160
@@ -70,8 +74,13 @@ class Scores:
 
     def missed(self) -> list[str]:
         """Names of the bars that are missed."""
-        bars = BARS | dict.fromkeys(self.attributes, BARS["attribute"])
+        bars = self.bars()
         return [name for name, (figure, n) in self.table().items() if n and figure < bars.get(name, 0.0)]
+
+    def bars(self) -> dict[str, float]:
+        """Bar of each figure that has one."""
+        bars = BARS | dict.fromkeys(self.attributes, BARS["attribute"])
+        return {name: bars[name] for name in self.table() if name in bars}
 
 
 def _share(right: Sequence[bool]) -> tuple[float, int]:
@@ -98,18 +107,20 @@ async def score(
     return scores
 
 
-async def _ask(vlm: VLM, view: ViewSample, turn: Turn) -> str:
-    """The reply's text; "" for a fault."""
+def request_of(view: ViewSample, turn: Turn) -> VLMRequest:
+    """A turn about a view as it is asked."""
     out = io.BytesIO()
     PIL.Image.fromarray(view.picture).save(out, "PNG")
     png = out.getvalue()
     side = view.picture.shape[0]
     picture = Picture(hashlib.sha256(png).hexdigest(), png, side, side)
-    request = VLMRequest(
-        messages=(Message("user", (picture, turn.ask)),), purpose="describe", max_tokens=_MOST_TOKENS
-    )  # fmt: skip
+    return VLMRequest(messages=(Message("user", (picture, turn.ask)),), purpose="describe", max_tokens=_MOST_TOKENS)
+
+
+async def _ask(vlm: VLM, view: ViewSample, turn: Turn) -> str:
+    """The reply's text; "" for a fault."""
     try:
-        return (await vlm(request)).text
+        return (await vlm(request_of(view, turn))).text
     except ModelError:
         return ""
 
@@ -200,18 +211,26 @@ def _iou(a: Box, b: Box) -> float:
 @click.option("--kind", type=click.Choice(["ct", "cxr", "derm", "us"]), help="Only of this kind.")
 def main(model: str, name: str | None, phantoms: int, view_px: int, kind: str | None) -> None:
     """Score and print; see the module."""
-    missed = []
-    profiles: tuple[Profile, ...] = ("standard", "shifted")
-    for profile in profiles:
+    folder = Path(packaged() if model == NAME else model)
+    record = RunRecord.of(folder.parent) or RunRecord.of(folder)
+    if record is not None:
+        print(f"trained: {record.words()}")
+    scored: dict[Profile, Scores] = {}
+    for profile in ("standard", "shifted"):
         begin = time.monotonic()
-        scores = asyncio.run(_scored(load_vlm(model, name), phantoms, view_px, profile, kind))
+        scored[profile] = scores = asyncio.run(_scored(load_vlm(model, name), phantoms, view_px, profile, kind))
         seeds = "unseen seeds" if profile == "standard" else "shifted parameters"
         print(f"\n{seeds}: {phantoms} phantoms, {time.monotonic() - begin:.0f} s")
         for what, (figure, n) in scores.table().items():
             print(f"  {what:22s} {figure:6.3f}  of {n}")
-        missed += scores.missed() if profile == "standard" else []
-    print(f"\nbars missed on unseen seeds: {', '.join(missed) or 'none'}")
-    sys.exit(bool(missed))
+    standard = scored["standard"]
+    print(f"\nbars missed on unseen seeds: {', '.join(standard.missed()) or 'none'}")
+    if RunRecord.of(folder.parent) is not None and kind is None:
+        ScoreSheet(
+            weights=sha256(folder / "model.safetensors"), phantoms=phantoms, standard=standard.table(),
+            shifted=scored["shifted"].table(), bars=standard.bars(), missed=tuple(standard.missed()),
+        ).write(folder.parent)  # fmt: skip
+    sys.exit(bool(standard.missed()))
 
 
 async def _scored(vlm: VLM, phantoms: int, view_px: int, profile: Profile, kind: str | None) -> Scores:

@@ -13,7 +13,19 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["main", "serve"]
+__all__ = ["image_processor_of", "main", "serve"]
+
+
+def image_processor_of(folder: str) -> str:
+    """Class of the image processor that a model folder gets here, from the server and from LocalVLM alike."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    from medloupe.models.torchvision_shim import prepare_torch
+
+    prepare_torch()
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return type(processor.image_processor).__name__
 
 
 def serve(folder: str, *, host: str = "127.0.0.1", port: int = 8000, device: str = "auto", dtype: str = "auto") -> None:

@@ -28,6 +28,7 @@ from medloupe.evals.tasks.case import Case
 from medloupe.evals.tasks.catalogue import benchmark
 from medloupe.evals.tasks.release import Cases, read_cases
 from medloupe.models.vlm.ledger import LedgerVLM
+from medloupe.models.vlm.profiles import profile_for
 from medloupe.prompts import prompt
 from medloupe.settings import Settings
 from medloupe.tools.imaging import MemoryStore
@@ -88,7 +89,8 @@ class Run:
         found = benchmark(spec.benchmark)
         self.split = spec.split or found.splits[0]
         read = read_cases(found, spec.folder, self.split, allow_missing=spec.allow_missing)
-        self.read = Cases(cases=read.cases[: spec.limit], hashes=read.hashes, warnings=read.warnings)
+        warnings = (*read.warnings, *(() if found.drawn else _unfit(settings)))
+        self.read = Cases(cases=read.cases[: spec.limit], hashes=read.hashes, warnings=warnings)
         self.cases = {case.id: case for case in self.read.cases}
         self._like: Efforts | None = None
         if spec.like is not None:
@@ -136,6 +138,7 @@ class Run:
                 folder=self.spec.folder, resources=resources_from(settings, store=MemoryStore()),
                 ledger=self.store.ledger, traces=self.traces, endpoint=settings.vlm or "",
                 verifier_endpoint=settings.verifier_vlm or settings.vlm or "",
+                drawn=benchmark(self.spec.benchmark).drawn,
             )  # fmt: skip
         return self._bench
 
@@ -234,6 +237,17 @@ class Run:
         if self._store is not None:
             self._store.close()
             self._store = None
+
+
+def _unfit(settings: Settings) -> tuple[str, ...]:
+    """Warnings that a model's scores on real images mean nothing."""
+    named = ((settings.vlm, settings.vlm_model), (settings.verifier_vlm, settings.verifier_model))
+    profiles = {p.name: p for p in (profile_for(model or Path(where or "").name) for where, model in named)}
+    return tuple(
+        f"{p.name} was trained on drawn phantoms only: what it scores on real images means nothing"
+        for p in profiles.values()
+        if p.phantoms_only
+    )
 
 
 def spec_of(name: str, folder: Path, below: Path, **given: Any) -> EvalSpec:

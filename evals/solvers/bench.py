@@ -14,7 +14,7 @@ from medloupe.agent.calls import call_event
 from medloupe.agent.planner import Plan, Planner, PlanScene
 from medloupe.agent.resources import Resources
 from medloupe.agent.trace import TraceEvent
-from medloupe.errors import InputRejected, ModelError, ReplyCutOff, ReplyRefused, ReplyUnreadable
+from medloupe.errors import InputRejected, ModelError, ReplyCutOff, ReplyRefused, ReplyUnreadable, UsageError
 from medloupe.evals.running.traces import TraceFolder
 from medloupe.evals.solvers.outcome import Spending
 from medloupe.evals.tasks.case import Case
@@ -22,6 +22,7 @@ from medloupe.evals.tasks.images import materialise, remove
 from medloupe.models.vlm.base import VLM, VLMReply, VLMRequest
 from medloupe.models.vlm.ledger import CallLedger, LedgerVLM
 from medloupe.tools.imaging import ImageStore, MemoryStore, load_study
+from medloupe.tools.look import Loupe
 from medloupe.tools.look.actions import Crop, Zoom
 from medloupe.types import BoundingBox, Region, View
 
@@ -86,6 +87,15 @@ class CaseResources(Resources):
     """Resources of one case; `fixed` takes the place of the planner."""
 
     fixed: FixedPlanner | None = None
+    drawn: bool = False
+    """Phantoms are what it is about; else they are no evidence, and stop the run."""
+
+    def loupe(self, study_id: str) -> Loupe:
+        """The study; UsageError when it holds a phantom where real images are asked about."""
+        found = super().loupe(study_id)
+        if not self.drawn and any(image.phantom for image in found.study.images):
+            raise UsageError("an image is a phantom: it is no evidence in a benchmark of real images")
+        return found
 
     def make_planner(self) -> Planner:
         """The fixed one, where there is one."""
@@ -106,6 +116,8 @@ class Bench:
     """None: no trace is kept."""
     endpoint: str = ""
     verifier_endpoint: str = ""
+    drawn: bool = False
+    """The benchmark is made of phantoms."""
 
     def vlm(self, vlm: VLM | None, epoch: int, *, endpoint: str) -> VLM | None:
         """A model through the ledger."""
@@ -138,6 +150,7 @@ class Opened:
             store=MemoryStore(), vlm=self.meter, verifier=self._verifier, segmenter=base.segmenter,
             planner=base.planner, budget=budget, verify=base.verify, view_px=base.view_px,
             concurrency=base.concurrency, warnings=base.warnings, verifiers=base.verifiers, fixed=fixed,
+            drawn=self._bench.drawn,
         )  # fmt: skip
 
     async def ask(self, request: VLMRequest) -> VLMReply:

@@ -75,6 +75,8 @@ class Benchmark:
     """What a cluster is, in words."""
     test_splits: tuple[str, ...] = ("test",)
     """Splits that nothing may be trained on."""
+    drawn: bool = False
+    """Its images are phantoms. In any other benchmark a phantom is refused."""
 
     def recognises(self, folder: Path) -> bool:
         """Whether a folder looks like this release."""

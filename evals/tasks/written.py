@@ -33,5 +33,5 @@ def _read(release: Release, split: str) -> Iterator[Case]:
 
 PHANTOMS = Benchmark(
     name="phantoms", title="Phantoms", licence="medloupe's own", splits=("test", "validation", "train"),
-    needs=("cases_*.jsonl",), read=_read, released={},
+    needs=("cases_*.jsonl",), read=_read, released={}, drawn=True,
 )  # fmt: skip

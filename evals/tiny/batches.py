@@ -1,5 +1,7 @@
 """Views and their turns as one training batch: the picture is encoded once, and each turn sees it and nothing else.
 
+Every second view is also spoken of; the others only teach the vision tower what it sees, which it learns more slowly.
+
 A row is `<s>`, the picture's tokens, then every turn of the view one after another. A turn's tokens attend to the
 picture and to their own turn, and stand at the positions that they have when the turn is asked alone: packing changes
 nothing for the model but the time.
@@ -22,18 +24,18 @@ __all__ = ["Batch", "Packer", "batch_of"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one step; B rows of L tokens, of which `image` are the picture's."""
+    """Tensors of one step: B views, and S rows of L tokens about the first S of them."""
 
     pixels: Any
     """(B, 3, side, side) -1..1."""
     tokens: Any
-    """(B, L) ids."""
+    """(S, L) ids, S <= B."""
     positions: Any
-    """(B, L)."""
+    """(S, L)."""
     mask: Any
-    """(B, 1, L, L): True where a token may look."""
+    """(S, 1, L, L): True where a token may look."""
     targets: Any
-    """(B, L): the next token where it is part of an answer, else -100."""
+    """(S, L): the next token where it is part of an answer, else -100."""
     cells: Any
     """(B, patches, cells of a patch) 0 or 1: what is lesion."""
     labels: Any
@@ -56,11 +58,12 @@ class Packer:
         )
         self._ids = cache(lambda text: tuple(tokenizer(text, add_special_tokens=False)["input_ids"]))
 
-    def __call__(self, samples: Sequence[ViewSample]) -> Batch:
-        """The batch of some views."""
+    def __call__(self, spoken: Sequence[ViewSample], silent: Sequence[ViewSample] = ()) -> Batch:
+        """The batch of some views, of which only the first are spoken of."""
         import torch
 
-        rows = [self._row(sample) for sample in samples]
+        samples = [*spoken, *silent]
+        rows = [self._row(sample) for sample in spoken]
         longest = max(len(row[0]) for row in rows)
         shape = (len(rows), longest)
         tokens, positions = np.full(shape, self._pad), np.zeros(shape, np.int64)
@@ -108,6 +111,7 @@ class Packer:
 
 def batch_of(step: int, scenes: int, packer: Packer, split: str = "train") -> Batch:
     """Step n's batch: the views of `scenes` phantoms, the same whenever and wherever it is made."""
-    return packer(
-        [s for n in range(step * scenes, (step + 1) * scenes) for s in samples_of(n, packer.view_px, split) if s.turns]
-    )
+    views = [
+        s for n in range(step * scenes, (step + 1) * scenes) for s in samples_of(n, packer.view_px, split) if s.turns
+    ]
+    return packer(views[step % 2 :: 2], views[(step + 1) % 2 :: 2])

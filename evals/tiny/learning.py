@@ -35,6 +35,8 @@ class Learner:
 
         self._torch, self.device, self.peak = torch, device, peak
         self.model = model.to(device)
+        # Twice as fast as the fused kernel for a tower of this size on a CPU.
+        self.model.model.vision_tower.set_attn_implementation("eager")
         width = model.config.vision_config.hidden_size
         self._classes = [len(values) for values in LABELS.values()]
         self.heads = torch.nn.ModuleDict(
@@ -83,11 +85,11 @@ class Learner:
         return {"words": words, "cells": on, "labels": self._label_loss(labels.float(), batch)}
 
     def _forward(self, batch: Batch) -> tuple[Any, Any]:
-        """((B, patches, width) of the tower, (B, L, width) of the decoder)."""
+        """((B, patches, width) of the tower, (S, L, width) of the decoder)."""
         inner = self.model.model
         seen = inner.vision_tower(batch.pixels, output_hidden_states=True).hidden_states[-1]
         embedded = inner.get_input_embeddings()(batch.tokens)
-        projected = inner.multi_modal_projector(seen)
+        projected = inner.multi_modal_projector(seen[: len(batch.tokens)])
         embedded = self._torch.cat(
             [embedded[:, :1], projected.to(embedded.dtype), embedded[:, 1 + seen.shape[1] :]], dim=1
         )

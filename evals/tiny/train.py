@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +26,7 @@ import click
 
 from medloupe.errors import UsageError
 from medloupe.evals.tiny.batches import Batch, Packer, batch_of
+from medloupe.evals.tiny.record import Plan, RunRecord, Session, device_words, drawn_with
 from medloupe.models.tiny.build import TinyConfig, build_model, build_processor, build_tokenizer, save
 
 __all__ = ["Plan", "Trainer", "main"]
@@ -34,24 +36,23 @@ MODEL = "loupe-tiny"
 _AHEAD = 4
 """Batches that are drawn while the network learns."""
 _LOGGED_EVERY = 10
-_SAVED_EVERY_S = 120.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run is; two runs of one plan are the same run."""
-
-    steps: int
-    scenes: int = 4
-    """Phantoms a step, eight views each."""
-    peak: float = 2e-3
-    seed: int = 0
+SAVED_EVERY_S = 120.0
+"""Between checkpoints: what a killed run has to do again."""
 
 
 class Trainer:
-    """One run in one folder: checkpoint.pt, losses.csv, plan.json, mlflow.db and loupe-tiny/, the model."""
+    """One run in a folder: checkpoint.pt, losses.csv, mlflow.db, plan.json, record.json, and the model in a folder."""
 
-    def __init__(self, folder: Path, plan: Plan, *, device: str = "auto", threads: int = 0, workers: int = 1) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        plan: Plan,
+        *,
+        device: str = "auto",
+        threads: int = 0,
+        workers: int = 1,
+        save_every_s: float = SAVED_EVERY_S,
+    ) -> None:
         """threads: of torch, 0 for its own choice; workers: threads that draw phantoms. UsageError for another plan."""
         from medloupe.models.torchvision_shim import prepare_torch
 
@@ -61,6 +62,7 @@ class Trainer:
         from medloupe.evals.tiny.learning import Learner
 
         self._torch, self.folder, self.plan, self._workers = torch, folder, plan, workers
+        self._save_every_s = save_every_s
         if threads:
             torch.set_num_threads(threads)
         self.device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -74,6 +76,7 @@ class Trainer:
         self.step = 0
         self.losses: list[dict[str, float]] = []
         self._stop = False
+        self._sessions: tuple[Session, ...] = ()
         self._resume()
 
     def _resume(self) -> None:
@@ -92,11 +95,13 @@ class Trainer:
             for optimiser, kept_state in zip(self.learner.optimisers, state["optimisers"], strict=True):
                 optimiser.load_state_dict(kept_state)
             self.step, self.losses = state["step"], state["losses"]
+            self._sessions = tuple(Session.model_validate(s) for s in state.get("sessions", ()))
+        self._first, self._begun = self.step, time.monotonic()
 
     def run(self, until: int | None = None) -> None:
         """Train to the plan's end, or to a step, and write the model as it is then. Ctrl-C keeps the checkpoint."""
-        last, start, saved = min(until or self.plan.steps, self.plan.steps), time.monotonic(), time.monotonic()
-        first, before = self.step, signal.signal(signal.SIGTERM, self._asked_to_stop)
+        last, saved = min(until or self.plan.steps, self.plan.steps), time.monotonic()
+        before = signal.signal(signal.SIGTERM, self._asked_to_stop)
         try:
             with _Log(self.folder, self.plan) as log:
                 for batch in self._batches(last):
@@ -105,8 +110,8 @@ class Trainer:
                     self.losses.append(losses)
                     if self.step % _LOGGED_EVERY == 0 or self.step == last:
                         log(self.step, self.losses[-_LOGGED_EVERY:])
-                        self._say((self.step - first) / (time.monotonic() - start))
-                    if time.monotonic() - saved > _SAVED_EVERY_S:
+                        self._say((self.step - self._first) / (time.monotonic() - self._begun))
+                    if time.monotonic() - saved > self._save_every_s:
                         self.save_checkpoint()
                         saved = time.monotonic()
                     if self._stop:
@@ -115,6 +120,7 @@ class Trainer:
             signal.signal(signal.SIGTERM, before)
             self.save_checkpoint()
         save(self.learner.model, self.processor, self.folder / MODEL)
+        self._record(model_step=self.step)
 
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -153,7 +159,7 @@ class Trainer:
         state = {
             "model": learner.model.state_dict(), "heads": learner.heads.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in learner.optimisers],
-            "step": self.step, "losses": self.losses,
+            "step": self.step, "losses": self.losses, "sessions": [s.model_dump() for s in self._all_sessions()],
         }  # fmt: skip
         beside = kept.with_suffix(".new")
         self._torch.save(state, beside)
@@ -162,6 +168,22 @@ class Trainer:
             writer = csv.writer(file)
             writer.writerow(["step", *(self.losses[0] if self.losses else [])])
             writer.writerows([n, *row.values()] for n, row in enumerate(self.losses, start=1))
+        self._record()
+
+    def _all_sessions(self) -> tuple[Session, ...]:
+        """Those before this one, and this one as far as it is."""
+        torch = self._torch
+        own = Session(
+            device=device_words(self.device), cores=os.cpu_count() or 1, threads=torch.get_num_threads(),
+            first=self._first, last=self.step, minutes=round((time.monotonic() - self._begun) / 60, 2),
+            load=round(os.getloadavg()[0], 1), torch=torch.__version__,
+        )  # fmt: skip
+        return (*self._sessions, own) if own.last > own.first else self._sessions
+
+    def _record(self, model_step: int | None = None) -> None:
+        kept = RunRecord.of(self.folder)
+        step = model_step if model_step is not None else kept.model_step if kept else 0
+        RunRecord(plan=self.plan, sessions=self._all_sessions(), model_step=step, drawn=drawn_with()).write(self.folder)
 
 
 class _Log:
@@ -206,12 +228,14 @@ class _Log:
 @click.option("--device", default="auto", show_default=True)
 @click.option("--threads", type=int, default=0, help="Of torch; 0: its own choice.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Threads that draw phantoms.")
+@click.option("--save-every", type=float, default=SAVED_EVERY_S, show_default=True, help="Seconds between checkpoints.")
 def main(
     out: Path,
     until: int | None,
     device: str,
     threads: int,
     workers: int,
+    save_every: float,
     steps: int,
     scenes: int,
     peak: float,
@@ -220,7 +244,7 @@ def main(
     """Train, or go on; see the module."""
     try:
         plan = Plan(steps=steps, scenes=scenes, peak=peak, seed=seed)
-        trainer = Trainer(out, plan, device=device, threads=threads, workers=workers)
+        trainer = Trainer(out, plan, device=device, threads=threads, workers=workers, save_every_s=save_every)
     except UsageError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)

@@ -21,10 +21,18 @@ from medloupe.models.vlm._wire import defuse, one_line
 from medloupe.models.vlm.base import Message, Picture, VLMReply, VLMRequest
 from medloupe.models.vlm.profiles import ModelProfile, profile_for
 
-__all__ = ["LocalVLM"]
+__all__ = ["LocalVLM", "placed"]
 
 _WINDOW_S = 0.005
 """How long a first request waits for others to join its batch."""
+
+
+def placed(device: str) -> tuple[str, str]:
+    """(device, dtype) that a model is computed on and in: "auto" is a GPU where there is one. Imports torch."""
+    import torch
+
+    at = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    return at, "bfloat16" if at.startswith("cuda") else "float32"
 
 
 class _Sampling(NamedTuple):
@@ -162,8 +170,7 @@ class _Engine:
             raise BackendMissing("the local VLM", 'pip install "medloupe[local]"') from None
         logging.disable_progress_bar()  # the terminal shows the chain, not the loading of weights
         self._torch = torch
-        self.device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-        dtype = torch.bfloat16 if self.device.startswith("cuda") else torch.float32
+        self.device, dtype = placed(device)
         local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         try:
             self._processor = AutoProcessor.from_pretrained(folder, **local)

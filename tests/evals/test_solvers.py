@@ -13,6 +13,7 @@ from eval_script import answer
 from miniatures import CASES, MINIATURES
 
 from medloupe.errors import UsageError
+from medloupe.evals.phantoms import Order, write_phantom
 from medloupe.evals.running.run import Run, spec_of
 from medloupe.evals.scorers.rows import Row
 from medloupe.models.vlm.loopback import Reply, ScriptedEndpoint
@@ -58,6 +59,25 @@ async def test_every_miniature_is_solved_and_scored(name: str, solver: str, sett
     assert sum(row.value for row in rows) / len(rows) == pytest.approx(EXPECTED[name], abs=0.01)
     looked = max(row.looks for row in rows)
     assert looked == (0 if solver == "single_pass" else looked) and (solver == "single_pass" or looked > 0)
+
+
+@pytest.mark.parametrize("solver", ["agent", "single_pass"])
+async def test_a_phantom_among_real_images_stops_the_run(solver: str, settings: Settings, tmp_path: Path) -> None:
+    MINIATURES["busi"](tmp_path / "busi")
+    write_phantom(tmp_path / "drawn", Order(kind="us"), 1_100_000)
+    phantom = next((tmp_path / "drawn").glob("phantom*.png"))
+    for image in (tmp_path / "busi").rglob("*(1).png"):
+        image.write_bytes(phantom.read_bytes())
+    with pytest.raises(UsageError, match="phantom: it is no evidence in a benchmark of real images"):
+        await run_all("busi", tmp_path / "busi", settings, solver=solver)
+
+
+def test_a_run_of_real_images_with_loupe_tiny_warns_of_its_scores(settings: Settings, tmp_path: Path) -> None:
+    tiny = settings.model_copy(update={"vlm_model": "loupe-tiny"})
+    for name, warned in (("busi", True), ("phantoms", False)):
+        MINIATURES[name](tmp_path / name)
+        run = Run(spec_of(name, tmp_path / name, tiny.out), tiny)
+        assert any("loupe-tiny was trained on drawn phantoms only" in w for w in run.read.warnings) is warned
 
 
 # --- controls -------------------------------------------------------------------------------------------------------
