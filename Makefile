@@ -10,7 +10,7 @@ PART ?=
 
 .PHONY: ask test docs install lint format types imports check clean
 .PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs
-.PHONY: bench-slide fuzz train-tiny bench-tiny bench-statistics bench-kill
+.PHONY: bench-slide fuzz train-tiny bench-tiny ablation bench-locate bench-statistics bench-kill
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -98,6 +98,13 @@ train-tiny: $(VENV)/ready
 
 bench-tiny: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_tiny $(ARGS)
+
+# The experiment: hours on two cores; stopped and started again, it goes on.
+ablation: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_ablation $(ARGS)
+
+bench-locate: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_locate $(ARGS)
 
 bench-statistics: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_statistics $(ARGS)

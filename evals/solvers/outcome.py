@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from medloupe.types import BoundingBox, Frozen, Mask, VerdictValue
+from medloupe.types import BoundingBox, Frozen, Mask, StatedAttribute, VerdictValue
 
-__all__ = ["Outcome", "Spending"]
+__all__ = ["Found", "Outcome", "Spending"]
 
 
 class Spending(Frozen):
@@ -26,6 +26,15 @@ class Spending(Frozen):
         return self.prompt_tokens + self.completion_tokens
 
 
+class Found(Frozen):
+    """A finding that was stated."""
+
+    box: BoundingBox | None
+    """Where, in the first image; None: somewhere in it."""
+    stated: tuple[StatedAttribute, ...]
+    """What was said of it, lengths in mm where the image has a spacing, else in its pixels."""
+
+
 class Outcome(Frozen):
     """One case, solved or not."""
 
@@ -40,6 +49,8 @@ class Outcome(Frozen):
     boxes: tuple[BoundingBox, ...] = ()
     """Of the first image."""
     mask: Mask | None = None
+    findings: tuple[Found, ...] = ()
+    """Of a description: what it says is there."""
     inspected: tuple[BoundingBox, ...] = ()
     """What was looked at of the first image, besides the whole of it."""
     looks: int = 0

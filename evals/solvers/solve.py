@@ -29,7 +29,8 @@ from medloupe.errors import InputRejected, ModelError, ReplyRefused, UsageError
 from medloupe.evals.scorers.text import normalised
 from medloupe.evals.solvers.asking import Evidence, Reply, choose_request, locate_request, read_boxes, read_reply
 from medloupe.evals.solvers.bench import Bench, CaseResources, FixedPlanner, Opened, one_line
-from medloupe.evals.solvers.outcome import Outcome
+from medloupe.evals.solvers.described import described, outcome_of, stated
+from medloupe.evals.solvers.outcome import Found, Outcome
 from medloupe.evals.tasks.case import Case
 from medloupe.graphs.reader import make_graph
 from medloupe.models.vlm.base import Message
@@ -42,7 +43,7 @@ __all__ = ["SOLVERS", "Options", "solve"]
 
 _TEMPERATURE = 0.7
 """Of the draws of `majority_vote`."""
-_MOST_DRAWS = 64
+_MOST_DRAWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +114,10 @@ async def _full_image(opened: Opened, options: Options) -> Outcome:
 
 async def _uniform_tiles(opened: Opened, options: Options) -> Outcome:
     def boxes(image: Image) -> list[BoundingBox]:
-        columns = math.ceil(math.sqrt(options.looks))
-        rows = math.ceil(options.looks / columns)
+        columns = max(1, math.isqrt(options.looks))  # all of the image, so of five looks four
+        rows = max(1, options.looks // columns)
         width, height = image.width / columns, image.height / rows
-        places = [(c, r) for r in range(rows) for c in range(columns)][: options.looks]
+        places = [(c, r) for r in range(rows) for c in range(columns)]
         return [BoundingBox.from_sides(c * width, r * height, width, height) for c, r in places]
 
     return await _looking(opened, boxes)
@@ -159,14 +160,17 @@ async def _read(opened: Opened, fixed: FixedPlanner | None) -> Outcome:
 
 async def _answered(opened: Opened, loupe: Loupe, evidence: Evidence, answer: Answer) -> Outcome:
     case, vlm = opened.case, opened.meter
+    own = vlm is not None and vlm.profile.prompts == "tiny"  # it reads no other request: what it said is the answer
     if case.kind in ("boxes", "mask"):
-        boxes = await _located(opened, evidence) if vlm else tuple(r.box for r in answer.regions)
+        looked = tuple(f.box for f in stated(answer) if f.box) if own else tuple(r.box for r in answer.regions)
+        boxes = await _located(opened, evidence) if vlm and not own else looked
         return await _placed(loupe, case, boxes, evidence)
-    if case.kind == "caption" or vlm is None:
+    if case.kind == "caption" or vlm is None or own:
         said = " ".join(s.original or s.text for s in answer.statements)
         return Outcome(
-            status="answered", text="" if answer.abstained else answer.answer, before=said, confidence=answer.confidence
-        )
+            status="answered", text="" if answer.abstained else answer.answer, before=said,
+            confidence=answer.confidence, findings=stated(answer),
+        )  # fmt: skip
     reply = before = await _chosen(opened, evidence.without_checks())
     if any(s.status in ("refuted", "corrected") for s in evidence.checked):
         reply = await _chosen(opened, evidence)
@@ -219,6 +223,8 @@ async def _single_pass(opened: Opened, _: Options) -> Outcome:
 
 async def _at_once(opened: Opened, study: Path, first: int) -> Outcome:
     loupe, evidence = await _whole(opened, study, first)
+    if _describes(opened):
+        return outcome_of([await described(opened, loupe, evidence)])
     if opened.case.kind in ("boxes", "mask"):
         return await _placed(loupe, opened.case, await _located(opened, evidence), evidence)
     reply = await _chosen(opened, evidence)
@@ -245,7 +251,9 @@ async def _majority_vote(opened: Opened, options: Options) -> Outcome:
     if opened.case.kind in ("boxes", "mask"):
         raise UsageError("majority_vote counts answers, and boxes cannot be counted; use single_pass")
     study = await opened.study()
-    _, evidence = await _whole(opened, study, await opened.image(study) or 0)
+    loupe, evidence = await _whole(opened, study, await opened.image(study) or 0)
+    if _describes(opened):
+        return await _described_again(opened, loupe, evidence, options)
     replies: list[Reply] = []
     while len(replies) < _MOST_DRAWS:
         replies.append(await _chosen(opened, evidence, temperature=_TEMPERATURE, draw=len(replies)))
@@ -255,6 +263,21 @@ async def _majority_vote(opened: Opened, options: Options) -> Outcome:
     winner, count = max(votes.items(), key=lambda vote: vote[1])  # the first of equals
     chosen = next(reply for reply in replies if normalised(reply.text) == winner)
     return Outcome(status="answered", text=chosen.text, confidence=count / len(replies))
+
+
+async def _described_again(opened: Opened, loupe: Loupe, evidence: Evidence, options: Options) -> Outcome:
+    """Descriptions until the tokens are spent; the commonest presence, and the commonest value of each attribute."""
+    drawn: list[Found | None] = []
+    while len(drawn) < _MOST_DRAWS:
+        drawn.append(await described(opened, loupe, evidence, temperature=_TEMPERATURE, draw=len(drawn)))
+        if (opened.spent.tokens >= options.tokens) if options.tokens else len(drawn) >= 5:
+            break
+    return outcome_of(drawn)
+
+
+def _describes(opened: Opened) -> bool:
+    """The model reads no question; it describes what it is shown, in its own prompts."""
+    return opened.case.kind == "caption" and opened.meter is not None and opened.meter.profile.prompts == "tiny"
 
 
 async def _blank_image(opened: Opened, _: Options) -> Outcome:
@@ -269,6 +292,9 @@ async def _blank_image(opened: Opened, _: Options) -> Outcome:
 async def _question_only(opened: Opened, _: Options) -> Outcome:
     if opened.case.kind in ("boxes", "mask"):
         raise UsageError("question_only has no picture to find a place on; use blank_image")
+
+    if _describes(opened):
+        return outcome_of([await described(opened, None, None)])
 
     def no_picture(view: View) -> Any:
         raise AssertionError(f"V{view.index} is shown to nobody")

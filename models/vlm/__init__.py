@@ -37,7 +37,7 @@ def load_vlm(
 ) -> VLM:
     """The VLM at an http(s):// endpoint, in a Hugging Face model folder, or "loupe-tiny"; else UsageError.
 
-    The key, the time limit and the retries are an endpoint's; max_batch is a folder's: pictures that it answers at once.
+    The key, the time limit and the retries are an endpoint's; max_batch, requests answered at once, is a folder's.
     """
     if url_or_folder.startswith(("http://", "https://")):
         if not model:
