@@ -1,4 +1,4 @@
-"""The ablation and the location bench with a model that is scripted, but sees: it points at what differs from the skin."""
+"""The ablation and the location bench with a scripted model that sees: it points at blue spots on skin."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from medloupe.evals.bench_ablation import ablate, model_id
 from medloupe.evals.bench_locate import CALLS, locate
 from medloupe.evals.bench_locate import judge as judge_boxes
 from medloupe.evals.bench_locate import main as locate_main
-from medloupe.evals.phantoms import LesionTruth, Order, read_truth, split_of, write_phantom
+from medloupe.evals.phantoms import LesionTruth, Order, make_scene, read_truth, split_of, write_phantom
 from medloupe.evals.running.store import RunStore
 from medloupe.evals.solvers.outcome import Found, Outcome, Spending
 from medloupe.evals.tasks.case import Case
@@ -34,19 +34,18 @@ SEES = 4
 
 
 def seen(request: VLMRequest) -> tuple[float, float, float, float] | None:
-    """The box, in shares of the picture, of the largest thing that is far from the picture's median colour."""
+    """The box, in shares of the picture, of the largest thing that is bluer than it is red."""
     pictures = [part for part in request.messages[0].parts if isinstance(part, Picture)]
     if not pictures:
         return None
     shown = np.asarray(PIL.Image.open(io.BytesIO(pictures[0].png)).convert("RGB")).astype(float)
-    apart = np.abs(shown - np.median(shown, axis=(0, 1))).sum(axis=2) > 150
-    _, _, stats, _ = cv2.connectedComponentsWithStats(apart.astype(np.uint8))
-    if len(stats) < 2:
+    blue = (shown[..., 2] > shown[..., 0] + 10).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(blue)
+    things = [(area, *box) for *box, area in stats[1:].tolist()]
+    if not things or max(things)[0] < SEES**2:
         return None
-    x, y, width, height, _ = stats[1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())]
-    if max(width, height) < SEES:
-        return None
-    rows, columns = apart.shape
+    _, x, y, width, height = max(things)
+    rows, columns = blue.shape
     return (x / columns, y / rows, (x + width) / columns, (y + height) / rows)
 
 
@@ -107,10 +106,25 @@ def test_phantoms_are_of_the_test_seeds_with_one_lesion_or_none(cases, folder) -
 # --- conditions -----------------------------------------------------------------------------------------------------
 
 
+def blue_phantom(sizes: tuple[float, ...]) -> int:
+    """The seed of a picture of skin, all of whose lesions are blue."""
+    for seed in range(1_150_000, 1_150_999):
+        lesions = make_scene("derm", seed, "standard", list(sizes)).lesions
+        if len(lesions) == len(sizes) and all(lesion.attributes["colour"] == "blue" for lesion in lesions):
+            return seed
+    raise AssertionError("no phantom with blue lesions")
+
+
 @pytest.fixture(scope="module")
-def small(cases, folder) -> Case:
-    """A picture of skin with a lesion that the overview hardly shows."""
-    return next(c for c in cases if c.id.startswith("derm") and c.boxes and c.boxes[0].width < 60)
+def small(folder) -> Case:
+    """A picture of skin with a lesion of 26 pixels, of which the overview shows three."""
+    seed = blue_phantom((26.0,))
+    write_phantom(folder / "small", Order(kind="derm", sizes=(26.0,)), seed)
+    lesion = truth_of(folder, "small").lesions[0]
+    return Case(
+        id="small", kind="caption", images=("small/phantom-000.png",), cluster="small", modality="DMS",
+        question="Is there a lesion? Describe it.", boxes=(BoundingBox.from_tuple(lesion.box),),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -218,10 +232,10 @@ def test_boxes_are_held_against_lesions_by_their_centres(tmp_path) -> None:
 
 
 async def test_a_lesion_of_few_pixels_is_found_within_the_calls(tmp_path) -> None:
-    order = Order(kind="derm", sizes=(40.0, 90.0))
-    lesions = read_truth(write_phantom(tmp_path / "truth", order, 1_100_003)[0]).images[0].lesions
-    found = await locate(seeing(lesions[0]), None, tmp_path, order, 1_100_003)
-    assert found.found == (True, True)
+    order, seed = Order(kind="derm", sizes=(20.0,)), blue_phantom((20.0,))
+    lesions = read_truth(write_phantom(tmp_path / "truth", order, seed)[0]).images[0].lesions
+    found = await locate(seeing(lesions[0]), None, tmp_path, order, seed)
+    assert (found.found, found.false) == ((True,), 0)
     assert found.calls <= CALLS
 
 
