@@ -54,26 +54,36 @@ async def ablate(
     bench = Bench(folder=folder, resources=resources, ledger=store.ledger, endpoint=endpoint)
     chosen = {c.name: c for c in CONDITIONS if not conditions or c.name in conditions}
     judged: dict[str, dict[str, Judged]] = {name: {} for name in chosen}
-    room, begin = asyncio.Semaphore(parallel), time.monotonic()
+    room, pace = asyncio.Semaphore(parallel), _Pace(len(cases), store)
 
     async def one(case: Case) -> None:
         async with room:
-            outcomes = await run_case(bench, store, case, chosen)
+            outcomes, solved = await run_case(bench, store, case, chosen)
         truth = await asyncio.to_thread(truth_of, folder, case.id)
         for name, outcome in outcomes.items():
             judged[name][case.id] = judge(case, truth, outcome)
         if not quiet:
-            _say(len(judged[next(iter(chosen))]), len(cases), time.monotonic() - begin, store)
+            pace(solved=solved)
 
     await asyncio.gather(*(one(case) for case in cases))
     return {name: [found[case.id] for case in cases] for name, found in judged.items()}
 
 
-def _say(done: int, of: int, seconds: float, store: RunStore) -> None:
-    left = seconds / done * (of - done)
-    sent, replayed = store.ledger.sent, store.ledger.replayed
-    pace = f"{done / seconds * 60:.1f} phantoms/min, {left / 60:.0f} min left"
-    click.echo(f"{done}/{of}  {pace}; calls {sent} sent, {replayed} from the ledger", err=True)
+class _Pace:
+    """Says how far it is; the rate is of phantoms that were solved now, not of those from the record."""
+
+    def __init__(self, of: int, store: RunStore) -> None:
+        self._of, self._store, self._begin = of, store, time.monotonic()
+        self._done = self._solved = 0
+
+    def __call__(self, *, solved: bool) -> None:
+        self._done, self._solved = self._done + 1, self._solved + solved
+        minutes = (time.monotonic() - self._begin) / 60
+        left = f"{minutes / self._solved * (self._of - self._done):.0f} min left" if self._solved else "from the record"
+        ledger = self._store.ledger
+        rate = f"{self._solved / minutes:.1f} phantoms/min, {left}"
+        calls = f"calls {ledger.sent} sent, {ledger.replayed} from the ledger"
+        click.echo(f"{self._done}/{self._of}  {rate}; {calls}", err=True)
 
 
 async def _run(

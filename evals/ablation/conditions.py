@@ -49,9 +49,13 @@ CONDITIONS: tuple[Condition, ...] = (
 
 async def run_case(
     bench: Bench, store: RunStore, case: Case, conditions: Mapping[str, Condition]
-) -> dict[str, Outcome]:
-    """One phantom under every condition. What is recorded is not solved again; what lost calls is not recorded."""
+) -> tuple[dict[str, Outcome], bool]:
+    """(one phantom under every condition, whether any was solved now).
+
+    What is recorded is not solved again; what lost calls is not recorded.
+    """
     found: dict[str, Outcome] = {}
+    solved = False
     for name, condition in conditions.items():
         if condition.solver == "oracle_crop" and not case.boxes:
             found[name] = Outcome(status="answered", text="There is nothing to point at.")
@@ -60,11 +64,12 @@ async def run_case(
         key = case_key(case.model_dump_json(), name, bench.endpoint, options.looks, options.tokens)
         outcome = store.outcome(key)
         if outcome is None:
+            solved = True
             outcome = await solve(_equipped(bench, condition), case, condition.solver, options)
             if not outcome.spent.lost:
                 await store.record(key, outcome)
         found[name] = outcome
-    return found
+    return found, solved
 
 
 def _matched(found: Mapping[str, Outcome]) -> Options:

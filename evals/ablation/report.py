@@ -11,7 +11,7 @@ import numpy as np
 
 from medloupe.evals.ablation.conditions import AGENT, SINGLE
 from medloupe.evals.ablation.scoring import Judged
-from medloupe.evals.statistics import Comparison, Interval, cluster_interval, compare
+from medloupe.evals.statistics import ENOUGH_CLUSTERS, Comparison, Interval, cluster_interval, compare
 
 __all__ = ["SMALL", "Line", "as_json", "draw", "line_of", "lines", "missed", "paired"]
 
@@ -93,11 +93,14 @@ def lines(results: Results) -> Iterator[str]:
         ends = "".join(f"{interval.text():>22}" for interval in (row.recall, row.false))
         yield f"{name:30}{cells}{row.said:6.2f}{ends}{row.elsewhere:10.2f}"
     yield ""
-    yield f"{'a phantom':30}{'calls':>8}{'tokens':>10}{'model s':>9}{'failed':>8}"
+    yield f"{'a phantom':30}{'calls':>8}{'tokens':>10}{'waited s':>9}{'failed':>8}"
     for name, row in table.items():
         yield f"{name:30}{row.calls:8.1f}{row.tokens:10.0f}{row.seconds:9.1f}{row.failed:8d}"
     yield ""
-    yield "paired differences of attribute accuracy, 95% over phantoms; McNemar's exact p (attributes as independent)"
+    yield (
+        "paired differences of attribute accuracy, 95% over phantoms; McNemar's exact p (attributes as independent); "
+        f"* over fewer than {ENOUGH_CLUSTERS} phantoms: narrower than it says"
+    )
     for name, other in [(name, SINGLE) for name in table if name != SINGLE] + [(AGENT, "uniform tiles")]:
         for below, what in ((np.inf, "all"), (SMALL, "under 32 px")):
             if name in table and other in table and (found := paired(results, name, other, below)):
@@ -106,7 +109,7 @@ def lines(results: Results) -> Iterator[str]:
 
 def _difference(what: str, found: Comparison) -> str:
     p = f"  p {found.mcnemar.p:.2g}" if found.mcnemar else ""
-    few = f"  ({found.warning})" if found.warning else ""
+    few = " *" if found.warning else ""
     return f"  {what:58} {found.difference.text()}{p}{few}"
 
 
@@ -160,7 +163,7 @@ def _by_size(judged: Sequence[Judged]) -> tuple[list[float], list[float]]:
     """(geometric middles, accuracies) of the ranges of size that hold anything."""
     found: list[tuple[float, float]] = []
     for low, high in pairwise(_EDGES):
-        right = [r for j in judged if j.size is not None and low <= j.size < high for r in j.right.values()]
+        right = [r for j in judged if _lies(j.size, low, high) for r in j.right.values()]
         if right:
             found.append(((low * high) ** 0.5, _mean(right)))
     return [middle for middle, _ in found], [share for _, share in found]
@@ -168,9 +171,12 @@ def _by_size(judged: Sequence[Judged]) -> tuple[list[float], list[float]]:
 
 def _counts(judged: Sequence[Judged]) -> list[tuple[float, int]]:
     """(geometric middle, lesions) of each range."""
-    ranges = list(pairwise(_EDGES))
-    sizes = [j.size for j in judged if j.size is not None]
-    return [((low * high) ** 0.5, sum(low <= size < high for size in sizes)) for low, high in ranges]
+    return [((low * high) ** 0.5, sum(_lies(j.size, low, high) for j in judged)) for low, high in pairwise(_EDGES)]
+
+
+def _lies(size: float | None, low: float, high: float) -> bool:
+    """Whether a lesion is of a range; the first holds what was drawn a little smaller than it was asked for, too."""
+    return size is not None and (low <= size or low == _EDGES[0]) and size < high
 
 
 def as_json(results: Results) -> dict[str, Any]:

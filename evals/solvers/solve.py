@@ -13,6 +13,7 @@ All answer the same last request, with the same model, prompts and budget. They 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections import Counter
@@ -25,7 +26,7 @@ import cv2
 import numpy as np
 
 from medloupe.agent.messages import prefix
-from medloupe.errors import InputRejected, ModelError, ReplyRefused, UsageError
+from medloupe.errors import InputRejected, ModelError, ReplyCutOff, ReplyRefused, ReplyUnreadable, UsageError
 from medloupe.evals.scorers.text import normalised
 from medloupe.evals.solvers.asking import Evidence, Reply, choose_request, locate_request, read_boxes, read_reply
 from medloupe.evals.solvers.bench import Bench, CaseResources, FixedPlanner, Opened, one_line
@@ -266,12 +267,18 @@ async def _majority_vote(opened: Opened, options: Options) -> Outcome:
 
 
 async def _described_again(opened: Opened, loupe: Loupe, evidence: Evidence, options: Options) -> Outcome:
-    """Descriptions until the tokens are spent; the commonest presence, and the commonest value of each attribute."""
+    """Descriptions until the tokens are spent; the commonest presence, and the commonest value of each attribute.
+
+    A draw that cannot be read has no vote.
+    """
     drawn: list[Found | None] = []
-    while len(drawn) < _MOST_DRAWS:
-        drawn.append(await described(opened, loupe, evidence, temperature=_TEMPERATURE, draw=len(drawn)))
-        if (opened.spent.tokens >= options.tokens) if options.tokens else len(drawn) >= 5:
+    for draw in range(_MOST_DRAWS):
+        with contextlib.suppress(ReplyUnreadable, ReplyCutOff):
+            drawn.append(await described(opened, loupe, evidence, temperature=_TEMPERATURE, draw=draw))
+        if (opened.spent.tokens >= options.tokens) if options.tokens else draw >= 4:
             break
+    if not drawn:
+        raise ReplyUnreadable("none of the draws could be read")
     return outcome_of(drawn)
 
 

@@ -214,7 +214,8 @@ def test_the_table_names_what_was_found_and_the_bars_that_are_missed(tmp_path) -
     bad = missed(results(1, 1))
     assert len(bad) == 2 and "0.000" in bad[0] and "1.000" in bad[1]
     draw(good, tmp_path / "ablation.png")
-    assert PIL.Image.open(tmp_path / "ablation.png").size[0] > 800
+    with PIL.Image.open(tmp_path / "ablation.png") as picture:
+        assert picture.size[0] > 800
 
 
 # --- the location bench ---------------------------------------------------------------------------------------------
