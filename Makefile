@@ -11,7 +11,7 @@ RUN ?= out/tiny
 
 .PHONY: ask test docs install lint format types imports check clean
 .PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs
-.PHONY: bench-slide fuzz train-tiny bench-tiny ship-tiny bench-statistics bench-kill bench-serve
+.PHONY: bench-slide fuzz train-tiny bench-tiny ship-tiny ablation bench-locate bench-statistics bench-kill bench-serve
 .PHONY: bench-identity bench-resume
 
 ask: $(VENV)/ready
@@ -114,6 +114,13 @@ bench-identity: $(VENV)/ready
 
 bench-resume: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_resume $(ARGS)
+
+# The experiment: hours on two cores; stopped and started again, it goes on.
+ablation: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_ablation $(ARGS)
+
+bench-locate: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_locate $(ARGS)
 
 bench-statistics: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_statistics $(ARGS)

@@ -33,7 +33,7 @@ def jobs_for(
     jobs: list[Job] = []
     for offset, action in enumerate(actions):
         region: Region | None = None
-        if isinstance(action, Crop | Measure):
+        if isinstance(action, Crop | Measure | Zoom) and action.region is not None:
             region = known[action.region]
         elif isinstance(action, Zoom | Segment):
             region = _new_region(action, f"R{first_region}", next(v for v in views if v.index == action.view))

@@ -32,6 +32,8 @@ class PlanScene:
     observations: Sequence[Observation]
     loupe: Loupe
     looks_left: int
+    calls_left: int
+    """Model calls that planning and describing may take; 0 without a model."""
     depth: int
     """Nested zooms allowed."""
     repeats: int

@@ -49,6 +49,7 @@ def plan_scene(
         observations=kept_observations(state),
         loupe=loupe,
         looks_left=looks_left,
+        calls_left=budget.calls - state["spent"].calls if resources.vlm is not None else 0,
         depth=budget.depth,
         repeats=budget.repeats,
         next_region=next_region(state.get("regions", [])),

@@ -6,8 +6,8 @@ It searches the overview and tiles of it, describes each place that it pointed a
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from medloupe.agent.describe import DescribeScene, DescriptionReply, measured_sentence
 from medloupe.agent.planner import Plan, PlanScene, check_action
@@ -17,20 +17,17 @@ from medloupe.errors import ActionRejected, ModelError
 from medloupe.models.tiny import asking
 from medloupe.models.vlm.schema import json_schema, parse_json
 from medloupe.tools.look.actions import Action, Zoom
-from medloupe.types import BoundingBox, Image, Observation, View
+from medloupe.tools.look.scan import close_up, scan
+from medloupe.types import BoundingBox, Image, Observation, Region, View
 
 __all__ = ["TinyDescriber", "TinyPlanner", "tiny_draft"]
 
-_TILE = 2.0
-"""Image pixels of a tile for a pixel of its view: a lesion of 12 pixels is still 6 wide."""
-_TILES = 4
-"""A side, at most."""
-_SHARED = 1.15
-"""Tiles are so much wider than they are apart."""
-_FILLS = 0.45
-"""Share of the zoomed view that the box found should fill."""
+_SEARCH = 0.7
+"""Share of the calls that are left which the search may take: the rest is for what it finds."""
 _SAME = 0.3
 """Overlap (IoU) above which two boxes are of one thing; tiles overlap."""
+_INSIDE = 0.6
+"""Share of a box inside of another above which it is a part of that one: a tile's edge cuts things."""
 
 
 class TinyDescriber:
@@ -58,88 +55,104 @@ class TinyDescriber:
 
 
 class TinyPlanner:
-    """One round: every box found on the overview and on its tiles, zoomed to with surroundings."""
+    """One round: the overview and its tiles are searched, and every place that is pointed at is zoomed to."""
 
     name = "tiles"
 
     async def __call__(self, scene: PlanScene) -> Plan:
         """The looks."""
+        assert scene.profile is not None
         if not scene.first_round:
             return Plan(done="every place that was pointed at was looked at")
         image = scene.loupe.image(scene.overview.image)
-        views = [scene.overview, *await asyncio.to_thread(_tiles, scene, image)]
+        most = int(_SEARCH * scene.calls_left)
+        tiles = scan(image.width, image.height, finds=scene.profile.finds, most=most)
+        views = [scene.overview, *await asyncio.to_thread(_views, scene, tiles)]
         found = await asyncio.gather(*(self._located(view, image, scene) for view in views))
-        faults = tuple(dict.fromkeys(fault for _, fault in found if fault))
-        boxes = _distinct([box for some, _ in found for box in some])
-        actions: list[Action] = []
-        for box in boxes:
-            action = Zoom(view=scene.overview.index, box=_square(box, image), label="")
-            try:
-                check_action(action, scene, actions)
-            except ActionRejected:  # two boxes may end in the same square
-                continue
-            actions.append(action)
-        return Plan(actions=tuple(actions), done="" if actions else "nothing was pointed at", warnings=faults)
+        warnings = [fault for _, fault in found if fault]
+        places = _distinct([place for some, _ in found for place in some])
+        room = max(min(scene.looks_left, scene.calls_left - len(views)), 0)
+        if len(places) > room:
+            warnings.append(f"{len(places) - room} of the places pointed at were not looked at: a cap was reached")
+        regions, actions = await asyncio.to_thread(_looks, places[:room], scene, image)
+        done = "" if actions else "nothing was pointed at"
+        return Plan(actions=tuple(actions), regions=tuple(regions), done=done, warnings=tuple(dict.fromkeys(warnings)))
 
-    async def _located(self, view: View, image: Image, scene: PlanScene) -> tuple[list[BoundingBox], str]:
-        """(boxes in the image, fault) of one picture; a reply that cannot be read finds nothing and is told."""
+    async def _located(self, view: View, image: Image, scene: PlanScene) -> tuple[list[_Place], str]:
+        """(places in the image, fault) of one picture; a reply that cannot be read finds nothing and is told."""
         assert scene.ask is not None and scene.profile is not None
         try:
             reply = await scene.ask(asking.locate(image, scene.picture(view), json_schema(GroundingReply)))
             said = parse_json(reply.text, GroundingReply)
         except ModelError as error:
             return [], f"a part of the image was not searched: {error}"
-        boxes = []
+        places = []
         for item in said.regions:
             numbers = scene.profile.box_in(item)
             try:
                 if isinstance(numbers, list):
-                    boxes.append(view.box_to_image(scene.profile.to_view_box(numbers, view.width, view.height)))
+                    box = view.box_to_image(scene.profile.to_view_box(numbers, view.width, view.height))
+                    places.append(_Place(box, str(item.get("label", ""))))
             except ActionRejected as error:
-                return boxes, f"a box was dropped: {error}"
-        return boxes, ""
+                return places, f"a box was dropped: {error}"
+        return places, ""
 
 
-def _tiles(scene: PlanScene, image: Image) -> list[View]:
-    """Views of an even grid of overlapping squares; none of an image that is hardly larger than a view."""
-    assert scene.profile is not None
-    longest = max(image.width, image.height)
-    count = min(_TILES, math.ceil(longest / (_TILE * scene.profile.longest)))
-    if count < 2:
-        return []
-    side = min(longest / count * _SHARED, image.width, image.height)
-    across, down = ([(extent - side) * n / (count - 1) for n in range(count)] for extent in (image.width, image.height))
-    return [
-        scene.loupe.zoom(scene.overview, BoundingBox(x0=x, y0=y, x1=x + side, y1=y + side), index=scene.overview.index)
-        for y in down for x in across
-    ]  # fmt: skip
+class _Place(NamedTuple):
+    """What was pointed at, full-image pixels."""
+
+    box: BoundingBox
+    label: str
 
 
-def _distinct(boxes: Sequence[BoundingBox]) -> list[BoundingBox]:
+def _views(scene: PlanScene, boxes: Sequence[BoundingBox]) -> list[View]:
+    return [scene.loupe.zoom(scene.overview, box, index=scene.overview.index) for box in boxes]
+
+
+def _looks(places: Sequence[_Place], scene: PlanScene, image: Image) -> tuple[list[Region], list[Action]]:
+    """A region and a close-up of each place; with a segmenter, of what it outlines there."""
+    regions: list[Region] = []
+    actions: list[Action] = []
+    for place in places:
+        box = _outlined(place.box, scene) if scene.loupe.segmenter is not None else place.box
+        region = Region(
+            id=f"R{scene.next_region + len(regions)}", image=image.index, box=box, view=scene.overview.index,
+            label=place.label,
+        )  # fmt: skip
+        shown = close_up(box, image.width, image.height)
+        action = Zoom(view=scene.overview.index, box=shown, label=place.label, region=region.id)
+        try:
+            check_action(action, scene, actions)
+        except ActionRejected:  # two places may end in the same square
+            continue
+        regions.append(region)
+        actions.append(action)
+    return regions, actions
+
+
+def _outlined(box: BoundingBox, scene: PlanScene) -> BoundingBox:
+    """The box of what is outlined there: a box seen in a coarse picture is coarse. The same where it is another thing.
+
+    Not the outline itself: drawn on the picture, it would be what the model describes.
+    """
+    outline = scene.loupe.outline(scene.overview.image, box)
+    if outline is None:
+        return box
+    tight = outline[0].box()
+    return tight if tight.iou(box) > _SAME else box
+
+
+def _distinct(places: Sequence[_Place]) -> list[_Place]:
     """Largest first, without those that overlap one already taken or lie mostly inside of it."""
-    taken: list[BoundingBox] = []
-    for box in sorted(boxes, key=lambda b: -b.width * b.height):
-        if not any(_overlap(box, other) for other in taken):
-            taken.append(box)
+    taken: list[_Place] = []
+    for place in sorted(places, key=lambda p: -p.box.area):
+        if not any(_overlap(place.box, other.box) for other in taken):
+            taken.append(place)
     return taken
 
 
 def _overlap(box: BoundingBox, larger: BoundingBox) -> bool:
-    across = min(box.x1, larger.x1) - max(box.x0, larger.x0)
-    down = min(box.y1, larger.y1) - max(box.y0, larger.y0)
-    if across <= 0 or down <= 0:
-        return False
-    both, own = across * down, box.width * box.height
-    return both / (own + larger.width * larger.height - both) > _SAME or both > 0.6 * own
-
-
-def _square(box: BoundingBox, image: Image) -> BoundingBox:
-    """The square around a box that it should fill, moved into the image."""
-    side = min(max(max(box.width, box.height) / _FILLS, 14.0), image.width, image.height)
-    (x, y) = box.centre
-    x0 = min(max(x - side / 2, 0.0), image.width - side)
-    y0 = min(max(y - side / 2, 0.0), image.height - side)
-    return BoundingBox(x0=x0, y0=y0, x1=x0 + side, y1=y0 + side)
+    return box.iou(larger) > _SAME or box.intersection(larger) > _INSIDE * box.area
 
 
 # --- the draft ------------------------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ class Order:
     pairs: bool = False
     """Each phantom at two times, in folders "prior" and "current"."""
     faults: tuple[str, ...] = ()
+    sizes: tuple[float, ...] | None = None
+    """Long axes of the lesions, pixels; none for (); None: as many and as large as the seed says."""
 
     def check(self) -> None:
         """UsageError for what cannot be drawn."""
@@ -81,7 +83,8 @@ def write_set(
 
 def write_phantom(folder: Path, order: Order, seed: int) -> list[Path]:
     """One phantom's files and truth in a folder; its truth.json files (two of a pair)."""
-    scene = make_scene(order.kind, seed, order.profile)
+    sizes = None if order.sizes is None else list(order.sizes)
+    scene = make_scene(order.kind, seed, order.profile, sizes)
     if not order.pairs:
         return [_write_time(folder, order, scene, "only", {})]
     later, before, after = follow_up(scene)

@@ -24,6 +24,7 @@ from medloupe.models.vlm.ledger import CallLedger, LedgerVLM
 from medloupe.tools.imaging import ImageStore, MemoryStore, load_study
 from medloupe.tools.look import Loupe
 from medloupe.tools.look.actions import Crop, Zoom
+from medloupe.tools.look.scan import close_up
 from medloupe.types import BoundingBox, Region, View
 
 __all__ = ["Bench", "CaseResources", "FixedPlanner", "Meter", "Opened"]
@@ -79,7 +80,17 @@ class FixedPlanner:
             Region(id=f"R{scene.next_region + n}", image=over.image, box=box, view=over.index, source="person")
             for n, box in enumerate(self._boxes)
         )
-        return Plan(actions=tuple(Crop(view=over.index, region=r.id) for r in regions), regions=regions)
+        actions = tuple(self._closer(region, scene) for region in regions)
+        return Plan(actions=actions, regions=regions)
+
+    @staticmethod
+    def _closer(region: Region, scene: PlanScene) -> Zoom | Crop:
+        """The focal crop; for a model of small square pictures the close-up that its own planner would make."""
+        over = scene.overview.index
+        if scene.profile is None or not scene.profile.finds:
+            return Crop(view=over, region=region.id)
+        image = scene.loupe.image(region.image)
+        return Zoom(view=over, box=close_up(region.box, image.width, image.height), region=region.id)
 
 
 @dataclass

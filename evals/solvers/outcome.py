@@ -6,9 +6,9 @@ from typing import Literal
 
 from medloupe.evals.scorers.radfact import Phrase
 from medloupe.settings import Settings
-from medloupe.types import BoundingBox, Frozen, Mask, VerdictValue
+from medloupe.types import BoundingBox, Frozen, Mask, StatedAttribute, VerdictValue
 
-__all__ = ["Outcome", "Prices", "Spending"]
+__all__ = ["Found", "Outcome", "Prices", "Spending"]
 
 
 class Spending(Frozen):
@@ -46,6 +46,15 @@ class Prices(Frozen):
         return (prompt_tokens * self.prompt + completion_tokens * self.completion) / 1e6
 
 
+class Found(Frozen):
+    """A finding that was stated."""
+
+    box: BoundingBox | None
+    """Where, in the first image; None: somewhere in it."""
+    stated: tuple[StatedAttribute, ...]
+    """What was said of it, lengths in mm where the image has a spacing, else in its pixels."""
+
+
 class Outcome(Frozen):
     """One case, solved or not."""
 
@@ -62,6 +71,8 @@ class Outcome(Frozen):
     boxes: tuple[BoundingBox, ...] = ()
     """Of the first image."""
     mask: Mask | None = None
+    findings: tuple[Found, ...] = ()
+    """Of a description: what it says is there."""
     inspected: tuple[BoundingBox, ...] = ()
     """What was looked at of the first image, besides the whole of it."""
     looks: int = 0

@@ -13,6 +13,7 @@ All answer the same last request, with the same model, prompts and budget. They 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections import Counter
@@ -26,12 +27,13 @@ import numpy as np
 
 from medloupe.agent.messages import prefix
 from medloupe.agent.trace import TraceEvent
-from medloupe.errors import InputRejected, ModelError, ReplyRefused, UsageError
+from medloupe.errors import InputRejected, ModelError, ReplyCutOff, ReplyRefused, ReplyUnreadable, UsageError
 from medloupe.evals.scorers.radfact import Phrase
 from medloupe.evals.scorers.text import normalised
 from medloupe.evals.solvers.asking import Evidence, Reply, choose_request, locate_request, read_boxes, read_reply
 from medloupe.evals.solvers.bench import Bench, CaseResources, FixedPlanner, Opened, one_line
-from medloupe.evals.solvers.outcome import Outcome
+from medloupe.evals.solvers.described import described, outcome_of, stated
+from medloupe.evals.solvers.outcome import Found, Outcome
 from medloupe.evals.tasks.case import Case
 from medloupe.graphs.reader import make_graph
 from medloupe.models.vlm.base import Message
@@ -44,7 +46,7 @@ __all__ = ["SOLVERS", "Options", "solve"]
 
 _TEMPERATURE = 0.7
 """Of the draws of `majority_vote`."""
-_MOST_DRAWS = 64
+_MOST_DRAWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,10 +119,10 @@ async def _full_image(opened: Opened, options: Options) -> Outcome:
 
 async def _uniform_tiles(opened: Opened, options: Options) -> Outcome:
     def boxes(image: Image) -> list[BoundingBox]:
-        columns = math.ceil(math.sqrt(options.looks))
-        rows = math.ceil(options.looks / columns)
+        columns = max(1, math.isqrt(options.looks))  # all of the image, so of five looks four
+        rows = max(1, options.looks // columns)
         width, height = image.width / columns, image.height / rows
-        places = [(c, r) for r in range(rows) for c in range(columns)][: options.looks]
+        places = [(c, r) for r in range(rows) for c in range(columns)]
         return [BoundingBox.from_sides(c * width, r * height, width, height) for c, r in places]
 
     return await _looking(opened, options, boxes)
@@ -169,14 +171,16 @@ async def _read(opened: Opened, fixed: FixedPlanner | None, *, looks: int | None
 
 async def _answered(opened: Opened, loupe: Loupe, evidence: Evidence, answer: Answer) -> Outcome:
     case, vlm = opened.case, opened.meter
+    own = vlm is not None and vlm.profile.prompts == "tiny"  # it reads no other request: what it said is the answer
     if case.kind in ("boxes", "mask"):
-        boxes = await _located(opened, evidence) if vlm else tuple(r.box for r in answer.regions)
+        looked = tuple(f.box for f in stated(answer) if f.box) if own else tuple(r.box for r in answer.regions)
+        boxes = await _located(opened, evidence) if vlm and not own else looked
         return await _placed(loupe, case, boxes, evidence)
-    if case.kind == "caption" or vlm is None:
+    if case.kind == "caption" or vlm is None or own:
         said = " ".join(s.original or s.text for s in answer.statements)
         return Outcome(
             status="answered", text="" if answer.abstained else answer.answer, before=said, said=_phrases(answer),
-            confidence=answer.confidence,
+            confidence=answer.confidence, findings=stated(answer),
         )  # fmt: skip
     reply = before = await _chosen(opened, evidence.without_checks())
     if any(s.status in ("refuted", "corrected") for s in evidence.checked):
@@ -245,6 +249,8 @@ async def _single_pass(opened: Opened, _: Options) -> Outcome:
 
 async def _at_once(opened: Opened, study: Path, first: int) -> Outcome:
     loupe, evidence = await _whole(opened, study, first)
+    if _describes(opened):
+        return outcome_of([await described(opened, loupe, evidence)])
     if opened.case.kind in ("boxes", "mask"):
         return await _placed(loupe, opened.case, await _located(opened, evidence), evidence)
     reply = await _chosen(opened, evidence)
@@ -273,7 +279,9 @@ async def _majority_vote(opened: Opened, options: Options) -> Outcome:
     if opened.case.kind in ("boxes", "mask"):
         raise UsageError("majority_vote counts answers, and boxes cannot be counted; use single_pass")
     study = await opened.study()
-    _, evidence = await _whole(opened, study, await opened.image(study) or 0)
+    loupe, evidence = await _whole(opened, study, await opened.image(study) or 0)
+    if _describes(opened):
+        return await _described_again(opened, loupe, evidence, options)
     replies: list[Reply] = []
     while len(replies) < _MOST_DRAWS:
         replies.append(await _chosen(opened, evidence, temperature=_TEMPERATURE, draw=len(replies)))
@@ -283,6 +291,27 @@ async def _majority_vote(opened: Opened, options: Options) -> Outcome:
     winner, count = max(votes.items(), key=lambda vote: vote[1])  # the first of equals
     chosen = next(reply for reply in replies if normalised(reply.text) == winner)
     return Outcome(status="answered", text=chosen.text, confidence=count / len(replies))
+
+
+async def _described_again(opened: Opened, loupe: Loupe, evidence: Evidence, options: Options) -> Outcome:
+    """Descriptions until the tokens are spent; the commonest presence, and the commonest value of each attribute.
+
+    A draw that cannot be read has no vote.
+    """
+    drawn: list[Found | None] = []
+    for draw in range(_MOST_DRAWS):
+        with contextlib.suppress(ReplyUnreadable, ReplyCutOff):
+            drawn.append(await described(opened, loupe, evidence, temperature=_TEMPERATURE, draw=draw))
+        if (opened.spent.tokens >= options.tokens) if options.tokens else draw >= 4:
+            break
+    if not drawn:
+        raise ReplyUnreadable("none of the draws could be read")
+    return outcome_of(drawn)
+
+
+def _describes(opened: Opened) -> bool:
+    """The model reads no question; it describes what it is shown, in its own prompts."""
+    return opened.case.kind == "caption" and opened.meter is not None and opened.meter.profile.prompts == "tiny"
 
 
 async def _blank_image(opened: Opened, _: Options) -> Outcome:
@@ -297,6 +326,9 @@ async def _blank_image(opened: Opened, _: Options) -> Outcome:
 async def _question_only(opened: Opened, _: Options) -> Outcome:
     if opened.case.kind in ("boxes", "mask"):
         raise UsageError("question_only has no picture to find a place on; use blank_image")
+
+    if _describes(opened):
+        return outcome_of([await described(opened, None, None)])
 
     def no_picture(view: View) -> Any:
         raise AssertionError(f"V{view.index} is shown to nobody")

@@ -13,7 +13,7 @@ from medloupe.models.vlm.base import Message, Picture, VLMRequest
 from medloupe.prompts import prompt
 from medloupe.types import Claim, Image, StatedAttribute, View
 
-__all__ = ["describe", "in_image_units", "locate", "probe"]
+__all__ = ["describe", "describe_nothing", "in_image_units", "locate", "probe"]
 
 _DESCRIBE_TOKENS, _LOCATE_TOKENS, _PROBE_TOKENS = 96, 160, 8
 
@@ -22,6 +22,12 @@ def describe(view: View, image: Image, picture: Picture, schema: dict[str, Any])
     """What the view shows."""
     words = asking("describe", image.modality, _place(view, image))
     return _request("describe", words, picture, _DESCRIBE_TOKENS, "describe", schema)
+
+
+def describe_nothing(modality: str, schema: dict[str, Any]) -> VLMRequest:
+    """The question alone, without a picture: what the words let be guessed."""
+    words = asking("describe", modality, Place(GRID // 2, GRID // 2, GRID))
+    return _request("describe", words, None, _DESCRIBE_TOKENS, "describe", schema)
 
 
 def locate(image: Image, picture: Picture, schema: dict[str, Any]) -> VLMRequest:
@@ -60,10 +66,10 @@ def _place(view: View, image: Image) -> Place:
 
 
 def _request(
-    task: str, words: str, picture: Picture, most: int, purpose: Literal["plan", "describe", "probe"],
+    task: str, words: str, picture: Picture | None, most: int, purpose: Literal["plan", "describe", "probe"],
     schema: dict[str, Any] | None,
 ) -> VLMRequest:  # fmt: skip
+    message = Message("user", (picture, words) if picture else (words,))
     return VLMRequest(
-        messages=(Message("user", (picture, words)),), purpose=purpose, schema=schema, max_tokens=most,
-        prompt=prompt(f"tiny/{task}").sha256,
+        messages=(message,), purpose=purpose, schema=schema, max_tokens=most, prompt=prompt(f"tiny/{task}").sha256,
     )  # fmt: skip

@@ -33,10 +33,11 @@ def load_vlm(
     timeout_s: float = 120.0,
     max_attempts: int = 4,
     retry_base_s: float = 0.5,
+    max_batch: int = 1,
 ) -> VLM:
     """The VLM at an http(s):// endpoint, in a Hugging Face model folder, or "loupe-tiny"; else UsageError.
 
-    The key, the time limit and the retries are an endpoint's.
+    The key, the time limit and the retries are an endpoint's; max_batch, requests answered at once, is a folder's.
     """
     if url_or_folder.startswith(("http://", "https://")):
         if not model:
@@ -51,7 +52,7 @@ def load_vlm(
             retry_base_s=retry_base_s,
         )
     if url_or_folder == NAME:
-        return LocalVLM(packaged(), model=NAME, profile=profile)
+        return LocalVLM(packaged(), model=NAME, profile=profile, max_batch=max_batch)
     if Path(url_or_folder).expanduser().is_dir():
-        return LocalVLM(url_or_folder, model=model or "", profile=profile)
+        return LocalVLM(url_or_folder, model=model or "", profile=profile, max_batch=max_batch)
     raise UsageError(f"{url_or_folder} is neither an http(s) URL nor a model folder")

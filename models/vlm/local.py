@@ -1,7 +1,7 @@
 """A VLM in this process: any Hugging Face image-text-to-text folder, through transformers.
 
 The one place where transformers' untyped classes are called for VLMs. Nothing is downloaded, no code from the folder
-is run, and only safetensors weights are read. Requests that arrive together are answered as one padded batch.
+is run, and only safetensors weights are read. Requests that arrive together can be answered as one padded batch.
 """
 
 from __future__ import annotations
@@ -63,8 +63,9 @@ class LocalVLM:
         model: str = "",
         profile: ModelProfile | None = None,
         device: str = "auto",
-        max_batch: int = 8,
+        max_batch: int = 1,
     ) -> None:
+        """max_batch: most requests answered as one padded batch. 1 gives the same words however busy it is."""
         self._folder = Path(folder).expanduser()
         if not (self._folder / "config.json").is_file():
             raise UsageError(f"{folder} is not a model folder (it holds no config.json)")

@@ -77,6 +77,8 @@ class ModelProfile:
     """Servers of it take response_format json_schema (they may ignore it; replies are validated all the same)."""
     prompts: Literal["", "tiny"] = ""
     """Its own set of prompts, a folder of prompts/; "" for those that any model reads."""
+    finds: float = 0.0
+    """Least share of a picture's side that it finds; where it is set, images are searched tile by tile."""
     phantoms_only: bool = False
     """It was trained on drawn phantoms: what it says of any other image means nothing."""
     resize_factor: int = 28
@@ -179,7 +181,7 @@ def _short(numbers: object) -> str:
 _FAMILIES: tuple[tuple[str, ModelProfile], ...] = (
     # Ours; trained to write 0-1000.
     (r"loupe-?tiny", ModelProfile(
-        name="loupe-tiny", longest=144, json_schema=False, prompts="tiny", phantoms_only=True)),
+        name="loupe-tiny", longest=144, json_schema=False, prompts="tiny", finds=0.04, phantoms_only=True)),
     # Qwen3-VL README and spatial-understanding cookbook: relative, 0-1000 ("changed from the absolute coordinates of
     # Qwen2.5-VL"); later Qwen models keep it.
     (r"qwen-?3|qwen-?vl-(max|plus)", ModelProfile(name="qwen3-vl", tool_calls=True)),

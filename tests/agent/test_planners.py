@@ -40,8 +40,8 @@ def scene(disc_ct: Path) -> SceneMaker:
         values: dict[str, Any] = {
             "question": "How large is it?", "overview": overview, "views": [overview], "regions": [],
             "observations": [],
-            "loupe": loupe, "looks_left": 4, "depth": 3, "repeats": 1, "next_region": 1, "first_round": True,
-            "profile": vlm.profile if vlm else None, "ask": vlm, "picture": picture,
+            "loupe": loupe, "looks_left": 4, "calls_left": 20, "depth": 3, "repeats": 1, "next_region": 1,
+            "first_round": True, "profile": vlm.profile if vlm else None, "ask": vlm, "picture": picture,
             "prefix": prefix(study.images[0], overview, picture),
         }  # fmt: skip
         return PlanScene(**(values | changes))

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from medloupe import Resources, ScriptedVLM, make_graph
+from medloupe import Budget, Resources, ScriptedVLM, make_graph
+from medloupe.agent.resources import load_default_segmenter
 from medloupe.evals.phantoms import Order, read_truth, write_phantom
 from medloupe.evals.phantoms.truth import LesionTruth
 from medloupe.models.tiny.language import description, location
-from medloupe.types import Answer
+from medloupe.types import Answer, BoundingBox
 
 SEED = 1_100_004
 
@@ -67,6 +68,39 @@ async def test_it_searches_zooms_and_says_sizes_in_millimetres(phantom) -> None:
     assert said["long_axis"].value == pytest.approx(lesion.long_axis_mm, rel=0.15)  # the overview's box is coarse
     assert lesion.finding in answer.answer and f"{said['long_axis'].value:g} mm" in answer.answer
     assert len(asked) == 1 + 16 + 1
+    (region,) = answer.regions  # the lesion's own place, not the close-up round it
+    assert region.box.iou(BoundingBox.from_tuple(lesion.box)) > 0.6
+    assert answer.views[1].region == region.id
+
+
+async def test_the_search_leaves_calls_for_what_it_finds(phantom) -> None:
+    """Three places are pointed at on the overview, and a cap leaves calls for two of them."""
+    asked: list[str] = []
+    boxes = [(0.1, 0.1, 0.2, 0.2), (0.4, 0.4, 0.5, 0.5), (0.7, 0.7, 0.8, 0.8)]
+
+    def say(request) -> str:
+        asked.append(request.messages[0].parts[1])
+        if "Where" not in asked[-1]:
+            return description("opacity", None)
+        return location(boxes if len(asked) == 1 else [], "opacity")
+
+    answer = await ask(phantom[0], ScriptedVLM(say, model="loupe-tiny"), verify=False, budget=Budget(calls=7))
+    assert [("Where" in words) for words in asked] == [True] * 5 + [False] * 2
+    assert any(warning.startswith("1 of the places pointed at") for warning in answer.warnings)
+
+
+async def test_a_segmenter_tightens_a_coarse_box_and_draws_nothing_on_the_picture(phantom) -> None:
+    segmenter, missing = load_default_segmenter()
+    if segmenter is None:
+        pytest.skip(missing[0])
+    file, lesion = phantom
+    true = BoundingBox.from_tuple(lesion.box)
+    loose = true.grow(0.15, 0.0)
+    asked: list[str] = []
+    pointing = script(lesion.model_copy(update={"box": loose.as_tuple()}), asked)
+    answer = await ask(file, ScriptedVLM(pointing, model="loupe-tiny"), verify=False, segmenter=segmenter)
+    assert answer.views[1].overlay == "none"
+    assert answer.regions[0].box.iou(true) > loose.iou(true)
 
 
 async def test_statements_are_put_to_it_in_its_own_words(phantom) -> None:

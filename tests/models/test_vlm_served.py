@@ -68,11 +68,11 @@ def requests(ask) -> list[VLMRequest]:
 
 @pytest.fixture(scope="module")
 def local_texts(tiny_llava: Path, requests) -> list[str]:
-    return asyncio.run(_replies(LocalVLM(tiny_llava), requests))
+    return asyncio.run(_replies(LocalVLM(tiny_llava, max_batch=8), requests))
 
 
 async def test_a_model_folder_answers_in_batches_what_it_answers_alone(tiny_llava, requests, local_texts) -> None:
-    alone = await _replies(LocalVLM(tiny_llava, max_batch=1), requests)
+    alone = await _replies(LocalVLM(tiny_llava), requests)
     assert alone == local_texts
     assert len(set(local_texts)) >= 3  # the pictures are looked at, and are not mixed up
     assert all(3 <= len(text.split()) <= 20 for text in local_texts)

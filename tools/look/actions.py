@@ -20,6 +20,8 @@ class Zoom(Frozen):
     view: int
     box: BoundingBox
     label: str = ""
+    region: str | None = None
+    """The region that the box was laid around; None: the box is a region itself."""
 
 
 class Segment(Frozen):
