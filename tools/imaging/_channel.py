@@ -39,6 +39,8 @@ class Batch(NamedTuple):
     sources: list[Source]
     modality: str | None
     limits: Limits
+    segment_bytes: int
+    """A segment that is larger after a file is full: the rest of the batch is left to be given out again."""
 
     def plain(self) -> list[object]:
         """As JSON holds it. A path's bytes pass as Latin-1: names need not be UTF-8."""
@@ -51,13 +53,13 @@ class Batch(NamedTuple):
             )
             for source in self.sources
         ]
-        return [listed, self.modality, self.limits.model_dump()]
+        return [listed, self.modality, self.limits.model_dump(), self.segment_bytes]
 
     @classmethod
     def of(cls, said: bytes) -> Self:
         """From JSON."""
-        listed, modality, limits = json.loads(said)
-        return cls([_source(*one) for one in listed], modality, Limits(**limits))
+        listed, modality, limits, segment_bytes = json.loads(said)
+        return cls([_source(*one) for one in listed], modality, Limits(**limits), segment_bytes)
 
 
 def _source(path: str, suffix: str, entry: int | None, number: int, part: dict[str, object] | None) -> Source:

@@ -83,14 +83,15 @@ def _work(descriptor: int, pipe: int, memory_bytes: int) -> None:
 
 
 def _replies(batch: Batch, segment: int, pipe: int) -> tuple[list[str], bool]:
-    """What the files of a batch gave, up to one after which the worker is not used again, and whether there was one."""
+    """What the files of a batch gave, up to one that fills the segment or after which the worker is not used again, and
+    whether it is not."""
     replies: list[str] = []
     for source in batch.sources:
         began(pipe)
         reply, leaving = _answer(source, batch, segment)
         replies.append(reply)
-        if leaving:
-            return replies, True
+        if leaving or os.fstat(segment).st_size > batch.segment_bytes:
+            return replies, leaving
     return replies, False
 
 

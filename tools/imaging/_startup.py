@@ -16,18 +16,18 @@ __all__ = ["hasten"]
 _HANDLERS = "pydicom.pixel_data_handlers"
 _UNUSED = (
     "PIL.ImageCms", "numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars", "pydicom.data.download",
-    "pydicom.examples", _HANDLERS,
+    "pydicom._version", "pydicom.examples", _HANDLERS,
     *(f"{_HANDLERS}.{name}_handler" for name in ("gdcm", "jpeg_ls", "numpy", "pillow", "pylibjpeg", "rle")),
 )  # fmt: skip
-"""Colour management, docstrings, a downloader, examples, and what decoded pixels before pydicom 3."""
-_VERSIONS = ("__version__", "__version_info__", "__dicom_version__", "__concepts_version__")
+"""Colour management, docstrings, a downloader, a version (looked up in the metadata of all packages), examples, and
+what decoded pixels before pydicom 3."""
 
 
 class _Absent(ModuleType):
-    """Stands for a module of which nothing is ever called."""
+    """Stands for a module of which nothing is ever used."""
 
     def __getattr__(self, name: str) -> None:
-        if name.startswith("__"):
+        if name.startswith("__") and "version" not in name:
             raise AttributeError(name)
 
 
@@ -58,8 +58,6 @@ def hasten() -> None:
     for name in _UNUSED:
         sys.modules[name] = _Absent(name)
     sys.modules["pydantic"] = _plain
-    version = sys.modules["pydicom._version"] = ModuleType("pydicom._version")  # else looked up in every package's
-    vars(version).update(dict.fromkeys(_VERSIONS, ""))
     found = find_spec("pydicom")
     if found is not None and found.submodule_search_locations:
         pixels = sys.modules["pydicom.pixels"] = _Late("pydicom.pixels")

@@ -74,7 +74,7 @@ class Reply(Frozen):
 
 
 class Replies(Frozen):
-    """From a worker, one a batch: its files' in order, all of them unless it leaves."""
+    """From a worker, one a batch: its files' in order, all of them unless its segment is full or it leaves."""
 
     replies: tuple[Reply, ...]
     leaving: bool = False
@@ -88,8 +88,7 @@ def unpack_read(reply: Reply, memory: memoryview) -> Read | None:
     """The frames as read-only views of the segment; BrokenWorkerError when they do not lie in it."""
     if reply.read is None:
         return None
-    others = _others(reply.read, _READ_FACTS)
-    return Read(frames=[_unpack_frame(facts, memory) for facts in reply.frames], **others)
+    return Read(frames=[_unpack_frame(facts, memory) for facts in reply.frames], **dict(reply.read))
 
 
 def _unpack_frame(facts: Any, memory: memoryview) -> Frame:
@@ -99,13 +98,7 @@ def _unpack_frame(facts: Any, memory: memoryview) -> Frame:
     if (draft.values == "RGB") != (facts.dtype == "|u1") or facts.offset + count * kind.itemsize > len(memory):
         raise BrokenWorkerError
     values: Values = np.frombuffer(memory, kind, count, facts.offset).reshape(shape)
-    return Frame(values=values, **_others(facts, _FRAME_FACTS))
-
-
-def _others(thing: object, facts: Any) -> dict[str, Any]:
-    """The fields that are passed on as they are."""
-    left_out = _Place.model_fields if isinstance(thing, Frame) else {"dtype", "offset"}
-    return {name: getattr(thing, name) for name in facts.model_fields if name not in left_out}
+    return Frame(values=values, **{name: held for name, held in facts if name not in ("dtype", "offset")})
 
 
 # --- messages -------------------------------------------------------------------------------------------------------

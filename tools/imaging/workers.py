@@ -37,9 +37,10 @@ from medloupe.tools.imaging.wire import BrokenWorkerError, Hello, Replies, Reply
 
 __all__ = ["Outcome", "close_pool", "read_all"]
 
-_BATCH_FILES = 16
+_BATCH_FILES = 32
+"""At most: while a batch is handed over, its worker waits."""
 _SEGMENT_BYTES = 2**28
-"""A segment that is larger after a batch is not appended to."""
+"""A segment that is larger after a file is not appended to."""
 _KNOWLEDGE = ("dicom_terms", "windows")
 """What the readers look up."""
 _START_SECONDS = 60.0
@@ -345,7 +346,8 @@ class _Load:
             worker.segment = _Segment()
             self._segments.append(worker.segment)
         worker.pending, worker.at = self._batches.popleft(), -1
-        batch = Batch([self._sources[place] for place in worker.pending], self._modality, self._limits)
+        sources = [self._sources[place] for place in worker.pending]
+        batch = Batch(sources, self._modality, self._limits, _SEGMENT_BYTES)
         worker.deadline = time.monotonic() + (self._limits.seconds if worker.ready else _START_SECONDS)
         try:
             send(worker.channel, json.dumps(batch.plain()), worker.segment.descriptor)
@@ -369,11 +371,7 @@ class _Load:
 
     def _noted(self, worker: _Worker, said: Replies) -> None:
         done = len(said.replies)
-        if (
-            worker.segment is None
-            or not 0 < done <= len(worker.pending)
-            or (done < len(worker.pending) and not said.leaving)
-        ):
+        if worker.segment is None or not 0 < done <= len(worker.pending):
             raise BrokenWorkerError
         starts(worker.progress)  # of this batch: no longer of interest
         worker.fresh = False
@@ -384,7 +382,10 @@ class _Load:
             worker.segment.replies.append((place, reply))
         if said.leaving:
             self._replace(worker)
-        elif not worker.pending:
+        else:
+            if worker.pending:  # its segment is full
+                self._batches.appendleft(worker.pending)
+                worker.pending = []
             self._next(worker)
 
     def _ended(self, worker: _Worker) -> None:
