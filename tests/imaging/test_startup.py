@@ -94,6 +94,18 @@ def test_decoders_are_loaded_with_the_first_file_that_needs_them(real: Callable[
     assert maps_of("openjpeg")
 
 
+def test_nothing_is_imported_from_the_current_folder(real: Callable[[str], Path], tmp_path: Path) -> None:
+    for name in ("enum", "numpy", "pydicom"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong module')")
+    code = (
+        "import sys; sys.path.remove(''); from medloupe.tools.imaging import MemoryStore, load_study; "
+        "sys.path.insert(0, ''); print(len(load_study(sys.argv[1], MemoryStore()).images))"
+    )
+    command = [sys.executable, "-c", code, str(real("CT_small.dcm"))]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert said.stdout == "1\n"
+
+
 def test_a_segment_that_is_full_is_not_appended_to(
     ct: Callable[..., Dataset], save: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

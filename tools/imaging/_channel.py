@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from medloupe.limits import Limits
 from medloupe.tools.imaging.slide import Part, Stamp
@@ -49,7 +49,7 @@ class Batch(NamedTuple):
                 *(os.fsencode(text).decode("latin-1") for text in (source.path, source.suffix)),
                 source.entry,
                 source.number,
-                source.part and source.part.model_dump(),
+                None if source.part is None else source.part.model_dump(),
             )
             for source in self.sources
         ]
@@ -62,14 +62,14 @@ class Batch(NamedTuple):
         return cls([_source(*one) for one in listed], modality, Limits(**limits), segment_bytes)
 
 
-def _source(path: str, suffix: str, entry: int | None, number: int, part: dict[str, object] | None) -> Source:
+def _source(path: str, suffix: str, entry: int | None, number: int, part: dict[str, Any] | None) -> Source:
     path, suffix = (os.fsdecode(text.encode("latin-1")) for text in (path, suffix))
-    return Source(path=Path(path), entry=entry, suffix=suffix, number=number, part=part and _part(**part))
+    asked = None if part is None else _part(part)
+    return Source(path=Path(path), entry=entry, suffix=suffix, number=number, part=asked)
 
 
-def _part(level: int, box: list[int], stamp: dict[str, int]) -> Part:
-    x0, y0, x1, y1 = box
-    return Part(level=level, box=(x0, y0, x1, y1), stamp=Stamp(**stamp))
+def _part(said: dict[str, Any]) -> Part:
+    return Part(level=said["level"], box=tuple(said["box"]), stamp=Stamp(**said["stamp"]))
 
 
 # --- progress -------------------------------------------------------------------------------------------------------

@@ -226,9 +226,9 @@ class _Pool:
 
 
 def _folders() -> list[str]:
-    """Where medloupe's packages lie, and where every other is looked for."""
+    """Where medloupe's packages lie, and where every other is looked for: never in the current folder."""
     ours = [str(Path(sys.modules[name].__path__[0]).parent) for name in ("medloupe.tools", "medloupe")]
-    return [*ours[:1], *(str(Path(path).absolute()) for path in sys.path), *ours[1:]]
+    return [*ours[:1], *(str(Path(path).absolute()) for path in sys.path if path), *ours[1:]]
 
 
 _shared: list[_Pool] = []
