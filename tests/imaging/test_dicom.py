@@ -15,6 +15,7 @@ from pydicom.pixels import apply_color_lut
 from pydicom.sequence import Sequence
 
 from medloupe.errors import InputRejected
+from medloupe.limits import Limits
 from medloupe.tools.imaging import MemoryStore, load_study
 from medloupe.types import Image, Spacing
 
@@ -310,3 +311,28 @@ def test_every_valid_image_of_the_collection_opens_and_the_rest_say_what_they_ar
             assert len(study.images) == (1 if slide else int(label["frames"] or 1))
             assert (study.images[0].height, study.images[0].width) == size
     assert opened >= 60
+
+
+# --- what one slice leaves to the next ------------------------------------------------------------------------------
+
+
+def test_a_header_like_the_last_one_says_the_same_and_one_that_differs_does_not(
+    ct: Callable[..., Dataset], save: Callable[..., Path], store: MemoryStore
+) -> None:
+    steps = (-1000, -1000, -500, -1000, None)
+    for n, intercept in enumerate(steps):
+        path = save(ct(RescaleIntercept=intercept, ImagePositionPatient=[0, 0, n], InstanceNumber=n), f"{n}.dcm")
+    study = load_study(path.parent, store, limits=Limits(workers=1))
+    assert [float(store.get(image.digest)[0, 0]) for image in study.images] == [-1000, -1000, -500, -1000, 0]
+    assert [image.position and image.position[2] for image in study.images] == [0, 1, 2, 3, 4]
+    assert len({image.sop_instance_uid for image in study.images}) == len(steps)
+
+
+def test_every_file_of_a_series_that_breaks_the_standard_is_counted(
+    ct: Callable[..., Dataset], save: Callable[..., Path], store: MemoryStore
+) -> None:
+    for n in range(4):
+        path = save(ct(SeriesInstanceUID="1.2.3.44", InstanceNumber=n), f"{n}.dcm")
+        path.write_bytes(path.read_bytes().replace(b"1.2.3.44", b"1.2.03.4"))  # no part may begin with a zero
+    study = load_study(path.parent, store, limits=Limits(workers=1))
+    assert "Some header values do not follow the DICOM standard. (4 files)" in study.warnings

@@ -107,8 +107,9 @@ def _parallel(a: tuple[float, ...], b: tuple[float, ...] | None) -> bool:
 
 
 def _place(frame: Frame, index: int, series: int, store: ImageStore) -> Image:
-    draft = frame.draft.model_dump()
-    return Image(**{**draft, "index": index, "series": series, "digest": store.put(frame.values, digest=frame.digest)})
+    digest = store.put(frame.values, digest=frame.digest)
+    placed = {"index": index, "series": series, "digest": digest}
+    return Image.model_construct(**dict(frame.draft) | placed)  # a draft is a checked image
 
 
 def _study_id(images: list[Image]) -> str:

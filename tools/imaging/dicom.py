@@ -35,7 +35,7 @@ from medloupe.tools.imaging.pixels import (
     syntax_name,
 )
 from medloupe.tools.imaging.plausible import warn_of_header
-from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, says, stated, uid, whole
+from medloupe.tools.imaging.tags import BadValueError, code, functional, numbers, recall, says, stated, uid, whole
 from medloupe.tools.imaging.window import full_range, voi_windows, window_for
 from medloupe.types import Window
 
@@ -108,6 +108,7 @@ def _dataset(file: BinaryIO, has_preamble: bool, limits: Limits) -> Any:
             ds = FileDataset(file, elements, None, FileMetaDataset(meta), implicit)
             ds.set_original_encoding(implicit, True, elements._character_set)
             ds.buffer = file  # where deferred values are; pydicom would open the path again
+            recall(ds)
             return ds
         if syntax == DeflatedExplicitVRLittleEndian:
             for _ in inflated(file, RAW, limits):  # pydicom would inflate it whole, without a limit

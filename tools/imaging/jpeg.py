@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from pydicom.pixels.decoders import JPEGExtended12BitDecoder, JPEGLosslessDecoder, JPEGLosslessSV1Decoder
+from pydicom.pixels import get_decoder
 from pydicom.uid import JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1
 
 __all__ = ["DECODER_DEPENDENCIES", "decode_frame", "is_available", "register"]
@@ -22,8 +22,8 @@ DECODER_DEPENDENCIES = dict.fromkeys((JPEGExtended12Bit, JPEGLossless, JPEGLossl
 @cache
 def register() -> None:
     """Make the plugin known to pydicom, once a process."""
-    for decoder in (JPEGExtended12BitDecoder, JPEGLosslessDecoder, JPEGLosslessSV1Decoder):
-        decoder.add_plugin("medloupe-imagecodecs", (__name__, "decode_frame"))
+    for syntax in DECODER_DEPENDENCIES:
+        get_decoder(syntax).add_plugin("medloupe-imagecodecs", (__name__, "decode_frame"))
 
 
 def is_available(uid: str) -> bool:

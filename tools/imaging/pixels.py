@@ -123,7 +123,7 @@ def plain_pixels(ds: Any) -> Values | None:
     shape = whole(ds, "NumberOfFrames") or 1, whole(ds, "Rows") or 0, whole(ds, "Columns") or 0
     values: Values = np.frombuffer(pixel_bytes(ds, "PixelData"), f"<{'ui'[sign]}{allocated // 8}", math.prod(shape))
     low, high = stored_range(bits, signed=sign == 1)
-    if bits < allocated and (values.min() < low or values.max() > high):
+    if bits < allocated and (values.max() > high or (sign and values.min() < low)):
         return None
     return values.reshape(shape)
 

@@ -20,7 +20,6 @@ from medloupe.tools.imaging.geometry import Warn
 from medloupe.tools.imaging.inflate import GZIP, inflated, inflated_head
 from medloupe.tools.imaging.marks import Mark
 from medloupe.tools.imaging.nifti import declared_bytes, is_nifti, read_nifti
-from medloupe.tools.imaging.picture import read_picture
 from medloupe.tools.imaging.slide import Part, SlideFile, stamp_of
 from medloupe.tools.imaging.slide_dicom import dicom_slide, read_dicom_part
 from medloupe.tools.imaging.sources import Source, is_dicomdir, open_source
@@ -162,6 +161,8 @@ def _content(
             from medloupe.tools.imaging.nrrd import read_nrrd  # with pynrrd, which few loads need
 
             return read_nrrd(file, modality=modality, warn=warn, limits=limits), []
+    from medloupe.tools.imaging.picture import read_picture  # with Pillow, which a study of DICOM does not need
+
     frames = read_picture(file, modality=modality or "OT", warn=warn, limits=limits)
     warn(
         "A picture says nothing of spacing, sides or whether it is turned: "

@@ -17,7 +17,8 @@ from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.tag import BaseTag
 
 __all__ = [
-    "BadValueError", "code", "functional", "item", "items", "letters", "numbers", "says", "stated", "uid", "whole",
+    "BadValueError", "code", "functional", "item", "items", "letters", "numbers", "recall", "says", "stated", "uid",
+    "whole",
 ]  # fmt: skip
 
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -27,8 +28,14 @@ _SHARED, _PER_FRAME = BaseTag(0x52009229), BaseTag(0x52009230)
 """Shared and Per-Frame Functional Groups Sequence."""
 _OWN = {BaseTag(0x00080018), BaseTag(0x00200013), BaseTag(0x00200032)}
 """SOPInstanceUID, InstanceNumber, ImagePositionPatient: no two slices share them."""
+_KNOWN = "_medloupe_known"
+"""Attribute of a dataset: what was looked up in it."""
 _KEPT_BYTES = 1024
 """Longer values are converted anew each time."""
+
+
+_last: tuple[list[Any], dict[str, Any]] = [], {}
+"""Of the file read last: its header but for what is its own, and what was looked up in it."""
 
 
 class BadValueError(ValueError):
@@ -44,15 +51,16 @@ class _Held(NamedTuple):
 
 
 def _held(ds: Any, keyword: str) -> _Held | None:
-    """What a tag holds, None when absent or empty; BadValueError when pydicom cannot convert it.
-
-    The slices of a series repeat most of their header, so what was converted once is kept.
-    """
+    """What a tag holds, None when absent or empty; BadValueError when pydicom cannot convert it."""
+    known: dict[str, _Held | None] = vars(ds).setdefault(_KNOWN, {})
+    if keyword in known:
+        return known[keyword]
     tag = _tag(keyword)
-    if tag not in ds.keys():  # noqa: SIM118 - ten times as fast as `in ds`, and most of what is asked is absent
+    raw = ds.keys().mapping.get(tag)  # what pydicom keeps, unconverted
+    if raw is None:
+        known[keyword] = None
         return None
     try:
-        raw = ds.get_item(tag, keep_deferred=True)
         if isinstance(raw, RawDataElement) and raw.value is not None and len(raw.value) <= _KEPT_BYTES:
             vr = raw.VR or dictionary_VR(tag)
             if tag in _OWN:
@@ -62,11 +70,28 @@ def _held(ds: Any, keyword: str) -> _Held | None:
                 held, warned = _converted(tag, vr, raw.value, raw.is_implicit_VR, raw.is_little_endian)
                 for message in warned:
                     warnings.warn(message, UserWarning, stacklevel=1)
+                if not warned:
+                    known[keyword] = held
                 return held
         value = ds[tag].value
     except Exception as error:  # pydicom converts lazily and may raise anything on a bad value
         raise BadValueError(keyword) from error
     return None if _is_empty(value) else _Held(value)
+
+
+def recall(ds: Any) -> None:
+    """Let a dataset start with what was looked up in the last one, where they differ only in what no two slices share.
+
+    The slices of a series repeat the rest of their header. Nothing that pydicom warned of is passed on, and nothing of
+    headers with sequences that pydicom has opened. Long values must have been deferred: they would be kept.
+    """
+    global _last
+    if not all(isinstance(element, RawDataElement) for element in ds.values()):
+        return
+    header = [(int(tag), *element[1:4], *element[5:]) for tag, element in ds.items() if tag not in _OWN]
+    known = dict(_last[1]) if header == _last[0] else {}
+    vars(ds)[_KNOWN] = known
+    _last = header, known
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import json
 import mmap
 import os
 import selectors
@@ -29,38 +30,28 @@ from pydantic import TypeAdapter
 from medloupe.errors import InputRejected
 from medloupe.limits import Limits
 from medloupe.prompts import knowledge
+from medloupe.tools.imaging._channel import Batch, Launch, receive, send, starts
 from medloupe.tools.imaging.reading import Read
 from medloupe.tools.imaging.sources import Source
-from medloupe.tools.imaging.wire import (
-    Batch,
-    BrokenWorkerError,
-    Hello,
-    Launch,
-    Replies,
-    Reply,
-    Start,
-    Task,
-    receive,
-    send,
-    split,
-    starts,
-    unpack_read,
-)
+from medloupe.tools.imaging.wire import BrokenWorkerError, Hello, Replies, Reply, split, unpack_read
 
 __all__ = ["Outcome", "close_pool", "read_all"]
 
-_BATCH_FILES = 16
+_BATCH_FILES = 32
+"""At most: while a batch is handed over, its worker waits."""
 _SEGMENT_BYTES = 2**28
-"""A segment that is larger after a batch is not appended to."""
+"""A segment that is larger after a file is not appended to."""
 _KNOWLEDGE = ("dicom_terms", "windows")
 """What the readers look up."""
 _START_SECONDS = 60.0
 """For the server to import the readers, and for a worker to be forked."""
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _SERVER = (
-    "import sys; sys.path[:] = sys.argv[2:]; from medloupe.tools.imaging._startup import hasten; hasten(); "
+    "import sys; sys.path[:] = sys.argv[3:]; import medloupe; medloupe.__path__.append(sys.argv[2]); "
+    "from medloupe.tools.imaging._startup import hasten; hasten(); "
     "from medloupe.tools.imaging._server import serve; serve(int(sys.argv[1]))"
 )
+"""Started without `site`: it is told where to look, and where the folders of an editable install lie."""
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONHOME",
          "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")  # fmt: skip
 """Of the environment: what an interpreter needs to start, and so no keys."""
@@ -141,13 +132,7 @@ class _Pool:
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and our own words
-                [
-                    sys.executable,
-                    "-c",
-                    _SERVER,
-                    str(theirs.fileno()),
-                    *(str(Path(path).absolute()) for path in sys.path),
-                ],
+                [sys.executable, "-S", "-c", _SERVER, str(theirs.fileno()), *_folders()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -156,7 +141,7 @@ class _Pool:
                 start_new_session=True,  # a Ctrl-C in a terminal is the caller's to answer
             )
         self._channel = ours
-        self._send(Start(knowledge={name: knowledge(name) for name in _KNOWLEDGE}))
+        self._send(json.dumps({name: knowledge(name) for name in _KNOWLEDGE}))
         self.network = self._greeted()
 
     def _greeted(self) -> str | None:
@@ -224,20 +209,26 @@ class _Pool:
         progress, noted = os.pipe()
         os.set_blocking(progress, False)
         with theirs:
-            self._send(Launch(worker=number, memory_bytes=memory_bytes), theirs.fileno(), noted)
+            self._send(json.dumps(Launch(number, memory_bytes)), theirs.fileno(), noted)
         os.close(noted)
         ours.setblocking(False)
         return _Worker(number, ours, progress, memory_bytes)
 
     def _end(self, worker: _Worker) -> None:
         worker.close()
-        self._send(Launch(worker=worker.number, end=True))
+        self._send(json.dumps(Launch(worker.number, end=True)))
 
-    def _send(self, message: Start | Launch, *descriptors: int) -> None:
+    def _send(self, message: str, *descriptors: int) -> None:
         try:
             send(self._channel, message, *descriptors)
         except OSError:  # the server is gone, and its workers with it: whoever waits for one sees its socket close
             self._process.kill()
+
+
+def _folders() -> list[str]:
+    """Where medloupe's packages lie, and where every other is looked for: never in the current folder."""
+    ours = [str(Path(sys.modules[name].__path__[0]).parent) for name in ("medloupe.tools", "medloupe")]
+    return [*ours[:1], *(str(Path(path).absolute()) for path in sys.path if path), *ours[1:]]
 
 
 _shared: list[_Pool] = []
@@ -355,11 +346,11 @@ class _Load:
             worker.segment = _Segment()
             self._segments.append(worker.segment)
         worker.pending, worker.at = self._batches.popleft(), -1
-        tasks = tuple(Task.of(self._sources[place]) for place in worker.pending)
+        sources = [self._sources[place] for place in worker.pending]
+        batch = Batch(sources, self._modality, self._limits, _SEGMENT_BYTES)
         worker.deadline = time.monotonic() + (self._limits.seconds if worker.ready else _START_SECONDS)
         try:
-            batch = Batch(tasks=tasks, modality=self._modality, limits=self._limits)
-            send(worker.channel, batch, worker.segment.descriptor)
+            send(worker.channel, json.dumps(batch.plain()), worker.segment.descriptor)
         except OSError:
             self._ended(worker)
 
@@ -380,11 +371,7 @@ class _Load:
 
     def _noted(self, worker: _Worker, said: Replies) -> None:
         done = len(said.replies)
-        if (
-            worker.segment is None
-            or not 0 < done <= len(worker.pending)
-            or (done < len(worker.pending) and not said.leaving)
-        ):
+        if worker.segment is None or not 0 < done <= len(worker.pending):
             raise BrokenWorkerError
         starts(worker.progress)  # of this batch: no longer of interest
         worker.fresh = False
@@ -395,7 +382,10 @@ class _Load:
             worker.segment.replies.append((place, reply))
         if said.leaving:
             self._replace(worker)
-        elif not worker.pending:
+        else:
+            if worker.pending:  # its segment is full
+                self._batches.appendleft(worker.pending)
+                worker.pending = []
             self._next(worker)
 
     def _ended(self, worker: _Worker) -> None:
