@@ -10,7 +10,7 @@ PART ?=
 
 .PHONY: ask test docs install lint format types imports check clean
 .PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs
-.PHONY: bench-slide fuzz train-tiny bench-tiny bench-statistics bench-kill
+.PHONY: bench-slide fuzz train-tiny bench-tiny bench-statistics bench-kill bench-ray bench-throughput bench-memory
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -104,6 +104,15 @@ bench-statistics: $(VENV)/ready
 
 bench-kill: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_kill $(ARGS)
+
+bench-ray: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_ray $(ARGS)
+
+bench-throughput: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_throughput $(ARGS)
+
+bench-memory: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_memory $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,13 @@ from medloupe.evals.solvers.solve import SOLVERS, Options, solve
 from medloupe.evals.tasks.case import Case
 from medloupe.evals.tasks.catalogue import benchmark
 from medloupe.evals.tasks.release import Cases, read_cases
-from medloupe.models.vlm.ledger import LedgerVLM
+from medloupe.models.vlm.ledger import Ledger, LedgerVLM
 from medloupe.prompts import prompt
 from medloupe.settings import Settings
 from medloupe.tools.imaging import MemoryStore
 from medloupe.types import Frozen
 
-__all__ = ["EvalSpec", "Run", "spec_of", "write_whole"]
+__all__ = ["EvalSpec", "Run", "make_bench", "options_of", "spec_of", "write_whole"]
 
 _EVAL_PROMPTS = ("choose", "locate", "judge_caption")
 _CONFIGURES = (
@@ -82,6 +82,8 @@ class Run:
         self.cases = {case.id: case for case in self.read.cases}
         self.rows: dict[tuple[str, int], Row] = {}
         self.on_row: Callable[[Row], None] | None = None
+        self.elsewhere: Callable[[Case, int], Awaitable[Outcome]] | None = None
+        """Solves a case in another process; its calls are still kept here. None: solved in this one."""
         self.stopped: BaseException | None = None
         """Why it could not go on."""
         self.started = time.time()
@@ -91,6 +93,7 @@ class Run:
         """Whoever made it writes its files and closes it; else the scoring of its last case does."""
         self._outcomes: dict[tuple[str, int], Outcome] = {}
         self._store: RunStore | None = None
+        self._counts = (0, 0)
         self._bench: Bench | None = None
 
     @property
@@ -116,12 +119,7 @@ class Run:
     def bench(self) -> Bench:
         """The models, loaded on first use."""
         if self._bench is None:
-            settings = self.settings
-            self._bench = Bench(
-                folder=self.spec.folder, resources=resources_from(settings, store=MemoryStore()),
-                ledger=self.store.ledger, endpoint=settings.vlm or "",
-                verifier_endpoint=settings.verifier_vlm or settings.vlm or "",
-            )  # fmt: skip
+            self._bench = make_bench(self.spec, self.settings, self.store.ledger)
         return self._bench
 
     def key(self, case: Case, epoch: int) -> str:
@@ -136,15 +134,16 @@ class Run:
         key = self.key(case, epoch)
         outcome = self.store.outcome(key)
         if outcome is None:
-            spec = self.spec
-            options = Options(looks=spec.looks, tokens=spec.tokens, seed=spec.seed)
-            outcome = await solve(self.bench, case, spec.solver, options, epoch=epoch)
+            outcome = await (self.elsewhere or self._solve_here)(case, epoch)
             if not outcome.spent.lost:
                 await self.store.record(key, outcome)
         else:
             self.replayed += 1
         self._outcomes[case.id, epoch] = outcome
         return outcome
+
+    async def _solve_here(self, case: Case, epoch: int) -> Outcome:
+        return await solve(self.bench, case, self.spec.solver, options_of(self.spec), epoch=epoch)
 
     async def score(self, case: Case, epoch: int) -> Row:
         """The row of a case that was solved."""
@@ -168,7 +167,7 @@ class Run:
     @property
     def store_counts(self) -> tuple[int, int]:
         """(calls sent, calls answered from the record) since it was opened."""
-        return (0, 0) if self._store is None else (self._store.ledger.sent, self._store.ledger.replayed)
+        return self._counts if self._store is None else (self._store.ledger.sent, self._store.ledger.replayed)
 
     @property
     def complete(self) -> bool:
@@ -210,8 +209,22 @@ class Run:
     def close(self) -> None:
         """Close the record."""
         if self._store is not None:
+            self._counts = self.store_counts
             self._store.close()
             self._store = None
+
+
+def options_of(spec: EvalSpec) -> Options:
+    """How the solver is matched to the agent's effort."""
+    return Options(looks=spec.looks, tokens=spec.tokens, seed=spec.seed)
+
+
+def make_bench(spec: EvalSpec, settings: Settings, ledger: Ledger | None) -> Bench:
+    """The models that the settings name, and where their replies are kept."""
+    return Bench(
+        folder=spec.folder, resources=resources_from(settings, store=MemoryStore()), ledger=ledger,
+        endpoint=settings.vlm or "", verifier_endpoint=settings.verifier_vlm or settings.vlm or "",
+    )  # fmt: skip
 
 
 def spec_of(name: str, folder: Path, below: Path, **given: Any) -> EvalSpec:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from medloupe.agent.planner import Plan, Planner, PlanScene
 from medloupe.agent.resources import Resources
@@ -16,8 +16,9 @@ from medloupe.errors import InputRejected, ModelError, ReplyCutOff, ReplyRefused
 from medloupe.evals.solvers.outcome import Spending
 from medloupe.evals.tasks.case import Case
 from medloupe.evals.tasks.images import materialise, remove
+from medloupe.graphs.reader import ReaderGraph, make_graph
 from medloupe.models.vlm.base import VLM, VLMReply, VLMRequest
-from medloupe.models.vlm.ledger import CallLedger, LedgerVLM
+from medloupe.models.vlm.ledger import Ledger, LedgerVLM
 from medloupe.tools.imaging import MemoryStore, load_study
 from medloupe.tools.look.actions import Crop, Zoom
 from medloupe.types import BoundingBox, Region
@@ -84,9 +85,21 @@ class CaseResources(Resources):
 
     fixed: FixedPlanner | None = None
 
+    def begin(self, *, vlm: VLM | None, verifier: VLM | None, fixed: FixedPlanner | None) -> None:
+        """A new case: an empty store, no session, its own counted models."""
+        self.store, self.vlm, self.verifier, self.fixed = MemoryStore(), vlm, verifier, fixed
+        self.__post_init__()
+
     def make_planner(self) -> Planner:
         """The fixed one, where there is one."""
         return self.fixed or super().make_planner()
+
+
+class Reader(NamedTuple):
+    """A compiled graph and what it is bound to. One case at a time: compiling takes as long as five calls' own work."""
+
+    graph: ReaderGraph
+    resources: CaseResources
 
 
 @dataclass(frozen=True)
@@ -97,10 +110,12 @@ class Bench:
     """The release's."""
     resources: Resources
     """The run's models; each case gets its own store."""
-    ledger: CallLedger | None = None
+    ledger: Ledger | None = None
     """None: every call is sent, and none is recorded."""
     endpoint: str = ""
     verifier_endpoint: str = ""
+    idle: list[Reader] = field(default_factory=list, compare=False)
+    """Readers that no case is using."""
 
     def vlm(self, vlm: VLM | None, epoch: int, *, endpoint: str) -> VLM | None:
         """A model through the ledger."""
@@ -123,6 +138,7 @@ class Opened:
         verifier = bench.vlm(base.verifier, epoch, endpoint=bench.verifier_endpoint)
         self.meter = Meter(vlm) if vlm else None
         self._verifier = Meter(verifier) if verifier else None
+        self._reader: Reader | None = None
 
     def resources(self, fixed: FixedPlanner | None = None) -> CaseResources:
         """Fresh resources with an empty store."""
@@ -132,6 +148,17 @@ class Opened:
             planner=base.planner, budget=base.budget, verify=base.verify, view_px=base.view_px,
             concurrency=base.concurrency, warnings=base.warnings, verifiers=base.verifiers, fixed=fixed,
         )  # fmt: skip
+
+    def reader(self, fixed: FixedPlanner | None = None) -> Reader:
+        """The graph, on fresh resources with an empty store; once a case."""
+        idle = self._bench.idle
+        if idle:
+            self._reader = idle.pop()
+            self._reader.resources.begin(vlm=self.meter, verifier=self._verifier, fixed=fixed)
+        else:
+            resources = self.resources(fixed)
+            self._reader = Reader(make_graph(resources), resources)
+        return self._reader
 
     @property
     def spent(self) -> Spending:
@@ -173,11 +200,13 @@ class Opened:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         remove(self.scratch)
+        if self._reader is not None and error is None:  # of a case that broke off, something may still be under way
+            self._bench.idle.append(self._reader)
 
 
 def without_vlm(bench: Bench) -> Bench:
     """The same bench, measuring only."""
-    return replace(bench, resources=replace(bench.resources, vlm=None, verifier=None))
+    return replace(bench, resources=replace(bench.resources, vlm=None, verifier=None), idle=[])
 
 
 def one_line(error: ModelError | InputRejected) -> str:

@@ -31,7 +31,6 @@ from medloupe.evals.solvers.asking import Evidence, Reply, choose_request, locat
 from medloupe.evals.solvers.bench import Bench, CaseResources, FixedPlanner, Opened, one_line
 from medloupe.evals.solvers.outcome import Outcome
 from medloupe.evals.tasks.case import Case
-from medloupe.graphs.reader import make_graph
 from medloupe.models.vlm.base import Message
 from medloupe.prompts import prompt
 from medloupe.tools.imaging import MemoryStore, load_study
@@ -139,8 +138,8 @@ async def _read(opened: Opened, fixed: FixedPlanner | None) -> Outcome:
     """The graph, and the last request on what it saw and checked."""
     case = opened.case
     study = await opened.study()
-    resources = opened.resources(fixed)
-    state = await make_graph(resources).ainvoke(
+    graph, resources = opened.reader(fixed)
+    state = await graph.ainvoke(
         {"study": str(study), "question": case.question, "modality": case.modality, "image": await opened.image(study)}
     )
     answer: Answer = state["answer"]
