@@ -59,9 +59,11 @@ class Command:
     """Started from nothing."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
+        self._said = tempfile.TemporaryFile("w+")  # no pipe: nobody reads it while it runs
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+            arguments, stdout=subprocess.DEVNULL, stderr=self._said, start_new_session=True
         )
+        self.pid = self._process.pid
 
     def ended(self) -> bool:
         """Whether it is over."""
@@ -70,12 +72,14 @@ class Command:
     def kill(self) -> None:
         """kill -9, it and what it started."""
         os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
+        self.wait()
 
     def wait(self) -> tuple[int, str]:
         """Exit code, and what it said on stderr."""
-        _, said = self._process.communicate()
-        return self._process.returncode, said
+        code = self._process.wait()
+        with self._said:
+            self._said.seek(0)
+            return code, self._said.read()
 
 
 class Forked:
