@@ -44,7 +44,7 @@ def _drawn(folder: Path, count: int) -> Iterator[Case]:
 def script(body: dict[str, Any]) -> Reply | str:
     """Two looks, a description each, a draft with one claim, and an answer that depends on the pictures alone."""
     last = body["messages"][-1]["content"]
-    parts = [{"type": "text", "text": last}] if isinstance(last, str) else last
+    parts: list[dict[str, Any]] = [{"type": "text", "text": last}] if isinstance(last, str) else last
     text = " ".join(part["text"] for part in parts if part["type"] == "text")
     schema = body.get("response_format", {}).get("json_schema", {}).get("name", "")
     if body.get("tools"):

@@ -59,7 +59,7 @@ class Command:
     """Started from nothing."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        self._said = tempfile.TemporaryFile("w+")  # no pipe: nobody reads it while it runs
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by wait; no pipe, since nobody reads it meanwhile
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             arguments, stdout=subprocess.DEVNULL, stderr=self._said, start_new_session=True
         )

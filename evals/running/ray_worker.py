@@ -105,7 +105,7 @@ class Worker:
         waiting = self._waiting.get(number)
         if waiting is None:
             return None
-        waiting.under_way = asyncio.ensure_future(waiting.send())  # type: ignore[arg-type] # an awaitable of a reply
+        waiting.under_way = asyncio.ensure_future(waiting.send())
         try:
             return await waiting.under_way
         except tuple(KEPT_FAULTS.values()) as error:

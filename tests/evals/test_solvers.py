@@ -172,16 +172,37 @@ async def test_an_image_that_cannot_be_read_fails_its_case_alone(settings: Setti
 
 async def test_a_small_crop_is_upsampled_from_full_resolution(settings: Settings, tmp_path: Path) -> None:
     from medloupe.evals.solvers.bench import FixedPlanner
-    from medloupe.evals.solvers.solve import make_graph
 
     MINIATURES["phantoms"](tmp_path / "data")
     run = Run(spec_of("phantoms", tmp_path / "data", settings.out), settings)
     case = run.cases["p0"]
     with run.bench.open(case, 1) as opened:
-        resources = opened.resources(FixedPlanner([DISC], focal=True))
-        state = await make_graph(resources).ainvoke({"study": str(await opened.study()), "question": case.question})
+        graph, _ = opened.reader(FixedPlanner([DISC], focal=True))
+        state = await graph.ainvoke({"study": str(await opened.study()), "question": case.question})
     crop = next(view for view in state["answer"].views if view.kind == "crop")
     assert max(crop.width, crop.height) == settings.view_px
     assert crop.box.width < 96 or crop.box == DISC.grow().clip(96, 96)
+    await run.release()
+    run.close()
+
+
+async def test_a_graph_is_used_again_and_carries_nothing_from_case_to_case(settings: Settings, tmp_path: Path) -> None:
+    MINIATURES["phantoms"](tmp_path / "data")
+    run = Run(spec_of("phantoms", tmp_path / "data", settings.out), settings)
+    readers, stores, spent = [], [], []
+    for case in run.cases.values():
+        with run.bench.open(case, 1) as opened:
+            readers.append(reader := opened.reader())
+            stores.append(reader.resources.store)
+            state = await reader.graph.ainvoke({"study": str(await opened.study()), "question": case.question})
+            spent.append(opened.spent.calls)
+            assert list(reader.resources._loupes) == [state["study_id"]]
+    assert len({id(reader.graph) for reader in readers}) == 1
+    assert len({id(store) for store in stores}) == 3
+    assert len(set(spent)) == 1 and spent[0] > 0
+    with pytest.raises(RuntimeError), run.bench.open(case, 1) as opened:
+        opened.reader()
+        raise RuntimeError  # something may still be under way on it
+    assert run.bench.idle == []
     await run.release()
     run.close()
