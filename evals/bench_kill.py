@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import random
+import runpy
 import signal
 import sqlite3
 import subprocess
@@ -112,13 +113,11 @@ class Forked:
 
 
 def _run(arguments: list[str], said: str) -> None:
-    """In the forked process: the command, as the shell would run it."""
-    from medloupe.apps.cli import main
-
+    """In the forked process: the command, as `python -m medloupe` runs it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(said, os.O_WRONLY), 2)
     sys.argv = ["medloupe", *arguments[arguments.index("medloupe") + 1 :]]
-    main()
+    runpy.run_module("medloupe", run_name="__main__")
 
 
 def killed_run(
