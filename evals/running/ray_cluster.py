@@ -28,6 +28,8 @@ __all__ = ["cluster"]
 _ATTEMPTS = 3
 """At one case, each on a worker that was alive before it."""
 _CONNECT_S = 5.0
+_START_S = 600.0
+"""Longest that a worker takes to read the cases and load its models."""
 
 
 class _Lost(MedloupeError):
@@ -82,47 +84,72 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300]
 
 
+class _Gone(Exception):
+    """A worker died, or never came up."""
+
+
 class _Workers:
-    """Ray actors, and which cases they have."""
+    """Ray actors by place, and how many cases each has."""
 
     def __init__(self, ray: Any, run: Run, number: int) -> None:
         self._ray, self._run = ray, run
-        # A worker that dies is started again, where there is room; what it was asked is not asked again by Ray.
-        remote = ray.remote(num_cpus=1, max_restarts=-1)(Worker)
-        self._actors = [remote.remote() for _ in range(number)]
-        self._busy = [0] * number
-        self._opening: dict[int, asyncio.Task[None]] = {}
+        # Started again by us, not by Ray: calls to a new actor wait for it, those to one that restarts fail.
+        self._make = ray.remote(num_cpus=1, max_restarts=0)(Worker).remote
+        self._actors = {place: self._make() for place in range(number)}
+        self._busy = dict.fromkeys(self._actors, 0)
+        self._opening: dict[Any, asyncio.Task[None]] = {}
 
     async def solve(self, case: Case, epoch: int) -> Outcome:
         """Solve a case on the worker that has the fewest; UserError where that machine cannot take part."""
         for _ in range(_ATTEMPTS):
-            place = min(range(len(self._busy)), key=self._busy.__getitem__)
+            if not self._actors:
+                raise MedloupeError("no worker of the Ray cluster is left")
+            place = min(self._actors, key=self._busy.__getitem__)
+            actor = self._actors[place]
             self._busy[place] += 1
             try:
-                await self._opened(place)
-                return await self._talk(self._actors[place], case, epoch)
-            except self._ray.exceptions.RayActorError:
-                self._opening.pop(place, None)
-            except self._ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, UserError):
-                    raise error.cause from None
-                raise
+                return await self._solved(actor, case, epoch)
+            except _Gone:
+                self._replace(place, actor)
             finally:
                 self._busy[place] -= 1
         raise MedloupeError(f"{_ATTEMPTS} Ray workers died at the case {case.id}")
 
-    async def _opened(self, place: int) -> None:
-        """Once a worker, whichever case comes first."""
-        if place not in self._opening:
-            self._opening[place] = asyncio.create_task(self._open(place))
-        await asyncio.shield(self._opening[place])
+    def _replace(self, place: int, actor: Any) -> None:
+        """A new actor in the place of one that died; of one that found no room, none. By the first that notices."""
+        if self._actors.get(place) is not actor:
+            return
+        opening = self._opening.pop(actor)
+        if opening.done() and isinstance(opening.exception(), TimeoutError):
+            del self._actors[place]
+        else:
+            self._actors[place] = self._make()
 
-    async def _open(self, place: int) -> None:
+    async def _solved(self, actor: Any, case: Case, epoch: int) -> Outcome:
+        """_Gone when the worker is."""
+        if actor not in self._opening:
+            self._opening[actor] = asyncio.create_task(self._open(actor))
+        try:
+            await asyncio.shield(self._opening[actor])
+        except (TimeoutError, self._ray.exceptions.RayActorError):
+            raise _Gone from None
+        try:
+            return await self._talk(actor, case, epoch)
+        except self._ray.exceptions.RayActorError:
+            raise _Gone from None
+        except self._ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            raise
+
+    async def _open(self, actor: Any) -> None:
+        """Once a worker, whichever case comes first. TimeoutError where the cluster has no room for it."""
         run = self._run
         spec = run.spec.model_copy(update={"folder": run.spec.folder.resolve(), "split": run.split})
-        why = await self._actors[place].open.remote(
-            spec.model_dump(mode="json"), run.settings.model_dump(mode="json"), fingerprint(run)
-        )
+        async with asyncio.timeout(_START_S):
+            why = await actor.open.remote(
+                spec.model_dump(mode="json"), run.settings.model_dump(mode="json"), fingerprint(run)
+            )
         if why:
             raise UsageError(f"a machine of the Ray cluster cannot take part: {why}")
 
