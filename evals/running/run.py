@@ -130,12 +130,12 @@ class Run:
         return case_key(case.model_dump_json(), epoch, parameters, self.prompts)
 
     async def solve(self, case: Case, epoch: int) -> Outcome:
-        """The recorded outcome, or a new one, recorded unless calls were lost (which a later run sends again)."""
+        """The recorded outcome, or a new one; recorded unless calls or the machine failed it: a later run tries again."""
         key = self.key(case, epoch)
         outcome = self.store.outcome(key)
         if outcome is None:
             outcome = await (self.elsewhere or self._solve_here)(case, epoch)
-            if not outcome.spent.lost:
+            if not outcome.spent.lost and not outcome.passing:
                 await self.store.record(key, outcome)
         else:
             self.replayed += 1

@@ -17,6 +17,7 @@ from medloupe.evals.solvers.outcome import Spending
 from medloupe.evals.tasks.case import Case
 from medloupe.evals.tasks.images import materialise, remove
 from medloupe.graphs.reader import ReaderGraph, make_graph
+from medloupe.limits import Limits
 from medloupe.models.vlm.base import VLM, VLMReply, VLMRequest
 from medloupe.models.vlm.ledger import Ledger, LedgerVLM
 from medloupe.tools.imaging import MemoryStore, load_study
@@ -146,7 +147,8 @@ class Opened:
         return CaseResources(
             store=MemoryStore(), vlm=self.meter, verifier=self._verifier, segmenter=base.segmenter,
             planner=base.planner, budget=base.budget, verify=base.verify, view_px=base.view_px,
-            concurrency=base.concurrency, warnings=base.warnings, verifiers=base.verifiers, fixed=fixed,
+            concurrency=base.concurrency, limits=base.limits, warnings=base.warnings, verifiers=base.verifiers,
+            fixed=fixed,
         )  # fmt: skip
 
     def reader(self, fixed: FixedPlanner | None = None) -> Reader:
@@ -165,6 +167,11 @@ class Opened:
         """By the case, so far."""
         parts = [meter.spent for meter in (self.meter, self._verifier) if meter]
         return Spending(**{name: sum(getattr(p, name) for p in parts) for name in Spending.model_fields})
+
+    @property
+    def limits(self) -> Limits:
+        """What opening its images may cost."""
+        return self._bench.resources.limits
 
     async def study(self) -> Path:
         """A file or folder that opens as a study: the case's image, or all of them in order."""
@@ -185,7 +192,9 @@ class Opened:
         """Index of the image that is meant in a series; the first of several pictures; None: the study's own choice."""
         if not self.case.sop_instance_uid:
             return 0 if len(self.case.images) > 1 else None
-        opened = await asyncio.to_thread(load_study, study, MemoryStore(), modality=self.case.modality)
+        opened = await asyncio.to_thread(
+            load_study, study, MemoryStore(), modality=self.case.modality, limits=self.limits
+        )
         wanted = self.case.sop_instance_uid
         found = next((image.index for image in opened.images if image.sop_instance_uid == wanted), None)
         if found is None:

@@ -42,6 +42,8 @@ __all__ = ["SOLVERS", "Options", "solve"]
 _TEMPERATURE = 0.7
 """Of the draws of `majority_vote`."""
 _MOST_DRAWS = 64
+_PASSING = frozenset({"time-limit", "no-worker"})
+"""Codes of InputRejected by which a machine that was busy or paused is told from a file that cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,9 @@ async def solve(bench: Bench, case: Case, solver: str, options: Options, *, epoc
             outcome = await run(opened, options)
         except ReplyRefused as error:
             outcome = Outcome(status="refused", fault=one_line(error))
-        except (ModelError, InputRejected) as error:
+        except InputRejected as error:
+            outcome = Outcome(status="failed", fault=one_line(error), passing=error.code in _PASSING)
+        except ModelError as error:
             outcome = Outcome(status="failed", fault=one_line(error))
         return outcome.model_copy(update={"spent": opened.spent})
 
@@ -130,7 +134,9 @@ async def _oracle_crop(opened: Opened, options: Options) -> Outcome:  # noqa: AR
 
 async def _first_image(opened: Opened) -> Image:
     path = await opened.study()
-    study = await asyncio.to_thread(load_study, path, MemoryStore(), modality=opened.case.modality)
+    study = await asyncio.to_thread(
+        load_study, path, MemoryStore(), modality=opened.case.modality, limits=opened.limits
+    )
     return study.images[await opened.image(path) or 0]
 
 
@@ -227,7 +233,9 @@ async def _at_once(opened: Opened, study: Path, first: int) -> Outcome:
 async def _whole(opened: Opened, path: Path, first: int) -> tuple[Loupe, Evidence]:
     """All images whole; of a region to be described, its focal crop too (the region is the question)."""
     resources = opened.resources()
-    study = await asyncio.to_thread(load_study, path, resources.store, modality=opened.case.modality)
+    study = await asyncio.to_thread(
+        load_study, path, resources.store, modality=opened.case.modality, limits=resources.limits
+    )
     loupe = resources.loupe(study.id)
     over = await asyncio.to_thread(loupe.overview, first)
     views: list[View] = []

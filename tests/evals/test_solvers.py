@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from eval_script import answer
 from miniatures import CASES, MINIATURES
@@ -168,6 +170,21 @@ async def test_an_image_that_cannot_be_read_fails_its_case_alone(settings: Setti
     rows = await run_all("phantoms", tmp_path / "data", settings)
     assert [row.status for row in rows] == ["scored", "failed", "scored"]
     assert "[" in rows[1].fault
+
+
+@pytest.mark.parametrize("solver", ["agent", "single_pass", "random_crop"])
+async def test_a_case_that_the_machine_had_no_time_for_is_solved_by_a_later_run(
+    solver: str, settings: Settings, tmp_path: Path
+) -> None:
+    MINIATURES["phantoms"](tmp_path / "data")
+    for number in range(3):  # large enough that no machine reads them in no time
+        noise = np.random.default_rng(number).integers(0, 256, (3000, 3000), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "data" / "images" / f"{number}.png"), noise, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    hurried = settings.model_copy(update={"read_seconds": 1e-6})
+    rows = await run_all("phantoms", tmp_path / "data", hurried, solver=solver)
+    assert {(row.status, row.fault[-12:]) for row in rows} == {("failed", "[time-limit]")}
+    rows = await run_all("phantoms", tmp_path / "data", settings, solver=solver)
+    assert {row.status for row in rows} == {"scored"}
 
 
 async def test_a_small_crop_is_upsampled_from_full_resolution(settings: Settings, tmp_path: Path) -> None:
