@@ -12,7 +12,7 @@ RUN ?= out/tiny
 .PHONY: ask test docs install lint format types imports check clean
 .PHONY: bench-segment bench-agent bench-verify bench-lidc bench-hallucination calibrate bench-formats bench-load bench-bombs
 .PHONY: bench-slide fuzz train-tiny bench-tiny ship-tiny ablation bench-locate bench-statistics bench-kill bench-serve
-.PHONY: bench-identity bench-resume
+.PHONY: bench-identity bench-resume bench-ray bench-throughput bench-memory
 
 ask: $(VENV)/ready
 	@$(BIN)/medloupe ask "$${STUDY:-$$($(BIN)/python -m medloupe.evals.bundled)}" "$$Q" $(ARGS)
@@ -127,6 +127,15 @@ bench-statistics: $(VENV)/ready
 
 bench-kill: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_kill $(ARGS)
+
+bench-ray: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_ray $(ARGS)
+
+bench-throughput: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_throughput $(ARGS)
+
+bench-memory: $(VENV)/ready
+	@$(BIN)/python -m medloupe.evals.bench_memory $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info

@@ -53,6 +53,7 @@ def list_benchmarks(folder: Path | None) -> None:
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="The first N cases only.")
 @click.option("--epochs", type=click.IntRange(1), default=1, show_default=True, help="How often each case is asked.")
 @click.option("--parallel", type=click.IntRange(1), default=4, show_default=True, help="Cases at once.")
+@click.option("--ray", metavar="ADDRESS", help="Solve on this Ray cluster: HOST:PORT, auto or local.")
 @click.option("--judge", metavar="NAME", default="words", show_default=True, help="Of descriptions: words or vlm.")
 @click.option("--looks", type=click.IntRange(1), default=4, show_default=True, help="Looks of the crop controls.")
 @click.option("--tokens", type=click.IntRange(0), default=0, help="Tokens a case of majority_vote (default: 5 draws).")
@@ -71,7 +72,9 @@ def list_benchmarks(folder: Path | None) -> None:
 @click.option("--segmenter", metavar="NAME|none", help="litemedsam, sam:CHECKPOINT, medsam:CHECKPOINT or none.")
 @click.option("--max-looks", type=int, metavar="N", help="Most views besides the overview.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run's folder.")
-def run_benchmark(name: str, folder: Path, parallel: int, dry_run: bool, mlflow: bool, **given: Any) -> None:
+def run_benchmark(
+    name: str, folder: Path, parallel: int, ray: str | None, dry_run: bool, mlflow: bool, **given: Any
+) -> None:
     """Evaluate on the benchmark NAME, whose release lies in FOLDER."""
     from medloupe.evals.running.estimate import estimate
     from medloupe.evals.running.run import EvalSpec, Run, spec_of
@@ -93,7 +96,8 @@ def run_benchmark(name: str, folder: Path, parallel: int, dry_run: bool, mlflow:
 
     out = run.spec.out
     progress = Progress(run, lambda line: click.echo(line, err=True))
-    summary = evaluate(run, parallel=parallel, mlflow=out.parent / "mlflow.sqlite" if mlflow else None, on_row=progress)
+    store = out.parent / "mlflow.sqlite" if mlflow else None
+    summary = evaluate(run, parallel=parallel, mlflow=store, on_row=progress, ray=ray)
     progress.end()
     click.echo(f"{summary.headline} {summary.score.text()} on {summary.counts['total']} cases")
     click.echo(", ".join(f"{word} {count}" for word, count in summary.counts.items() if word != "total"))

@@ -1,4 +1,4 @@
-"""`medloupe phantom`: drawn test images with known truth."""
+"""`medloupe phantom`: drawn test images with known truth, and questions about them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 
 from medloupe.evals.phantoms import Order, write_set
 from medloupe.evals.phantoms.parameters import Kind
+from medloupe.evals.tasks.drawn import write_phantom_cases
 
 __all__ = ["run_phantom"]
 
@@ -22,4 +23,5 @@ def run_phantom(
     order = Order(kind=cast(Kind, kind), profile=profile, slices=slices, pairs=pairs, faults=faults)
     with click.progressbar(length=count, label="drawing", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         truths = write_set(out, order, count=count, seed=seed, progress=lambda: bar.update(1))
+    write_phantom_cases(out, truths)
     click.echo(f"{count} phantom{'s' if count > 1 else ''} in {out}, {len(truths)} truth.json")

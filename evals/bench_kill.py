@@ -2,123 +2,153 @@
 
     python -m medloupe.evals.bench_kill [--cases 400] [--kills 50]
 
-Drawn phantoms (a disc on noise, left or right) through the agent, a scripted endpoint of 50 ms, the command itself in a
-process of its own. Bars: 0 cases lost, 0 doubled, 0 recorded calls repeated, no more repeats than were in flight, and
-scores.jsonl byte for byte that of the unbroken run; of two at once one works and the other says so; on a full disk (a
-RAM disk, where one may be mounted) a clear stop, after which the same command ends it. Exit 1 when a bar is missed.
+Drawn phantoms through the agent, a scripted endpoint of 50 ms, the command itself in a process of its own (forked from
+one that has imported it, so that a kill costs no imports; the unbroken run starts from nothing). Bars: 0 cases lost, 0
+doubled, 0 recorded calls repeated, no more repeats than were in flight, and scores.jsonl byte for byte that of the
+unbroken run; of two at once one works and the other says so; on a full disk (a RAM disk, where one may be mounted) a
+clear stop, after which the same command ends it. Exit 1 when a bar is missed.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
+import runpy
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import click
-import cv2
-import numpy as np
 
-from medloupe.evals.bench_script import BOXES
-from medloupe.evals.tasks.case import Case
-from medloupe.evals.tasks.written import write_cases
-from medloupe.models.vlm.base import ToolCall
-from medloupe.models.vlm.loopback import Reply, ScriptedEndpoint
+from medloupe.evals.bench_cases import CALLS, command, draw_cases, script
+from medloupe.models.vlm.loopback import ScriptedEndpoint
 
-__all__ = ["command", "draw_cases", "killed_run", "recorded", "script"]
+__all__ = ["AT_ONCE", "Command", "Forked", "Running", "killed_run", "recorded"]
 
 AT_ONCE = 4
 """Cases at once."""
-_CALLS_A_CASE = 8
-"""Calls that one case may have under way: two looks at once, or the four of a probe, with room."""
+_FULL_KB = 300
+"""Size of the disk that fills up; much less than the run writes."""
 
 
-def draw_cases(folder: Path, count: int) -> None:
-    """A benchmark of `count` small pictures with a disc on the left or the right."""
-    (folder / "images").mkdir(parents=True)
-    cases = []
-    for number in range(count):
-        rng = np.random.default_rng(number)
-        picture = rng.integers(30, 60, (96, 96)).astype(np.uint8)
-        side = ("left", "right")[int(rng.integers(2))]
-        cv2.circle(picture, (28 if side == "left" else 68, 40), 12, 200, -1)
-        cv2.imwrite(str(folder / "images" / f"{number}.png"), picture)
-        cases.append(
-            Case(
-                id=f"{number}", kind="option", images=(f"images/{number}.png",), question="On which side is the disc?",
-                options=("left", "right"), answer=side, cluster=f"{number // 2}",
-            )
-        )  # fmt: skip
-    write_cases(folder, cases)
+class Running(Protocol):
+    """A command in a process of its own."""
+
+    def ended(self) -> bool:
+        """Whether it is over."""
+        ...
+
+    def kill(self) -> None:
+        """kill -9, it and what it started."""
+        ...
+
+    def wait(self) -> tuple[int, str]:
+        """Exit code, and what it said on stderr."""
+        ...
 
 
-def script(body: dict[str, Any]) -> Reply | str:
-    """Two looks, a description each, a draft with one claim, and an answer that depends on the pictures alone."""
-    text = json.dumps(body["messages"])
-    schema = body.get("response_format", {}).get("json_schema", {}).get("name", "")
-    if body.get("tools"):
-        boxes = () if '"V1' in text or "V1 (" in text else BOXES[:2]
-        looks = tuple(
-            ToolCall(id=f"c{n}", name="zoom", arguments=json.dumps({"view": 0, "box": list(box)}))
-            for n, box in enumerate(boxes)
+class Command:
+    """Started from nothing."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by wait; no pipe, since nobody reads it meanwhile
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            arguments, stdout=subprocess.DEVNULL, stderr=self._said, start_new_session=True
         )
-        return Reply(tool_calls=looks or (ToolCall(id="done", name="answer", arguments="{}"),))
-    if schema == "description":
-        return json.dumps({"text": "A round, bright structure.", "attributes": []})
-    if schema == "draft":
-        claim = {"attribute": "presence", "value": True, "finding": "nodule", "view": 1}
-        return json.dumps({"statements": [{"text": "There is a nodule.", "views": [1], "claims": [claim]}]})
-    if schema == "answer":
-        return json.dumps({"answer": "AB"[sum(text.encode()) % 2], "confidence": 0.5 + (sum(text.encode()) % 50) / 100})
-    return "yes"
+        self.pid = self._process.pid
+
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """kill -9, it and what it started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> tuple[int, str]:
+        """Exit code, and what it said on stderr."""
+        code = self._process.wait()
+        with self._said:
+            self._said.seek(0)
+            return code, self._said.read()
 
 
-def command(folder: Path, out: Path, url: str) -> list[str]:
-    """The evaluation."""
-    return [
-        sys.executable, "-m", "medloupe", "eval", "phantoms", str(folder), "--out", str(out), "--vlm", url,
-        "--vlm-model", "scripted", "--segmenter", "none", "--no-mlflow", "--parallel", str(AT_ONCE),
-    ]  # fmt: skip
+class Forked:
+    """Forked from a process that has imported what the command needs."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["medloupe.apps.cli", "medloupe.apps.evaluate", "medloupe.evals.inspect_tasks"])
+        handle, name = tempfile.mkstemp(prefix="medloupe-said-")
+        os.close(handle)
+        self._said = Path(name)
+        self._process: ForkServerProcess = context.Process(target=_run, args=(list(arguments), name))
+        self._process.start()
+
+    def ended(self) -> bool:
+        """Whether it is over."""
+        return self._process.exitcode is not None
+
+    def kill(self) -> None:
+        """kill -9; the processes that read its files end with it."""
+        self._process.kill()
+        self.wait()
+
+    def wait(self) -> tuple[int, str]:
+        """Exit code, and what it said on stderr."""
+        self._process.join()
+        said = self._said.read_text("utf-8")
+        self._said.unlink()
+        return self._process.exitcode or 0, said
 
 
-def _start(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - our own module
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **options
-    )
+def _run(arguments: list[str], said: str) -> None:
+    """In the forked process: the command, as `python -m medloupe` runs it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(said, os.O_WRONLY), 2)
+    sys.argv = ["medloupe", *arguments[arguments.index("medloupe") + 1 :]]
+    runpy.run_module("medloupe", run_name="__main__")
 
 
 def killed_run(
-    folder: Path, out: Path, endpoint: ScriptedEndpoint, kills: int, seed: int, most: int, say: Callable[[str], None]
-) -> tuple[int, str]:
-    """(kills done, words of the run that ended): killed after a random number of calls, or before its first."""
+    arguments: Sequence[str],
+    endpoint: ScriptedEndpoint,
+    start: Callable[[Sequence[str]], Running],
+    *,
+    kills: int,
+    seed: int,
+    most: int,
+    say: Callable[[str], None] = lambda _: None,
+) -> int:
+    """Kills done: after a random number of calls up to `most`, or before the first. Then it is left to end."""
     chance, done = random.Random(seed), 0  # noqa: S311 - where to kill
     while done < kills:
-        goal = len(endpoint.bodies) + chance.randint(0, most)
-        running = _start(command(folder, out, endpoint.url))
-        while len(endpoint.bodies) < goal and running.poll() is None:
+        goal = len(endpoint.digests) + chance.randint(0, most)
+        running = start(arguments)
+        while len(endpoint.digests) < goal and not running.ended():
             time.sleep(0.005)
         time.sleep(chance.uniform(0, 0.2))
-        if running.poll() is not None:
-            say(f"the run ended by itself after {done} kills: {running.communicate()[1][-300:]}")
+        if running.ended():
+            say(f"the run ended by itself after {done} kills: {running.wait()[1][-300:]}")
             break
-        os.killpg(running.pid, signal.SIGKILL)
-        running.communicate()
+        running.kill()
         done += 1
         if done % 10 == 0:
-            say(f"{done} kills, {recorded(out)} cases recorded, {len(endpoint.bodies)} calls received")
-    ended = _start(command(folder, out, endpoint.url))
-    words, errors = ended.communicate()
-    if ended.returncode:
-        raise click.ClickException(f"the run did not end: {errors}")
-    return done, words
+            say(f"{done} kills, {len(endpoint.digests)} calls received")
+    code, said = start(arguments).wait()
+    if code:
+        raise click.ClickException(f"the run did not end: {said}")
+    return done
 
 
 def recorded(out: Path) -> int:
@@ -139,87 +169,103 @@ def _in_flight(out: Path) -> int:
 
 
 _ON_A_SMALL_DISK = """
-mkdir -p "$0" && mount -t tmpfs -o size=300k tmpfs "$0" || exit 99
-"$@"; code=$?
+mkdir -p "$0" && mount -t tmpfs -o size=${1}k tmpfs "$0" || exit 99
+shift; "$@"; code=$?
 cp -a "$0/." "$0.kept"; exit $code
 """
 """A mount of its own namespace, gone with the process; what it held is copied out."""
 
 
-def _full_disk(folder: Path, root: Path, endpoint: ScriptedEndpoint) -> tuple[str, bool | None]:
+def _full_disk(data: Path, root: Path, url: str, whole: bytes) -> tuple[str, bool | None]:
     """(what was said, whether the same command ended it with the same scores afterwards, with room).
 
     None where a RAM disk may not be mounted.
     """
     out, kept = root / "full", root / "full.kept"
-    arguments = ["unshare", "--mount", "sh", "-c", _ON_A_SMALL_DISK, str(out), *command(folder, out, endpoint.url)]
-    stopped = _start(arguments)
-    _, said = stopped.communicate()
+    small = ["unshare", "--mount", "sh", "-c", _ON_A_SMALL_DISK, str(out), str(_FULL_KB), *command(data, out, url)]
+    code, said = Command(small).wait()
     if not (kept / "run.sqlite").exists():
         return "not tried: a RAM disk may not be mounted here", None
     database = sqlite3.connect(kept / "run.sqlite")
-    whole = database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    sound = database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     database.close()
-    again = _start(command(folder, kept, endpoint.url))
-    again.communicate()
-    same = (
-        again.returncode == 0
-        and (kept / "scores.jsonl").read_bytes() == (root / "unbroken" / "scores.jsonl").read_bytes()
-    )
-    clear = stopped.returncode == 2 and "Traceback" not in said and "full" in said.strip().splitlines()[-1]
-    return said.strip().splitlines()[-1], clear and whole and same
+    again, _ = Forked(command(data, kept, url)).wait()
+    last = said.strip().splitlines()[-1]
+    clear = code == 2 and "Traceback" not in said and "full" in last
+    return last, clear and sound and again == 0 and (kept / "scores.jsonl").read_bytes() == whole
 
 
 @click.command()
 @click.option("--cases", default=400, show_default=True)
 @click.option("--kills", default=50, show_default=True)
 @click.option("--seed", default=7, show_default=True)
-def main(cases: int, kills: int, seed: int) -> None:
+@click.option(
+    "--view-px", default=128, show_default=True, help="Small pictures: the calls matter here, not the pixels."
+)
+def main(cases: int, kills: int, seed: int, view_px: int) -> None:
     """Print what was found; exit 1 when a bar is missed."""
-    root = Path(tempfile.mkdtemp(prefix="medloupe-kill-"))
-    draw_cases(root / "data", cases)
-    bars: dict[str, bool] = {}
-    with ScriptedEndpoint(script, latency_s=0.05) as endpoint:
-        _start(command(root / "data", root / "unbroken", endpoint.url)).communicate()
-        alone = endpoint.stats()
-        print(f"unbroken: {recorded(root / 'unbroken')} cases, {alone['calls']} calls", flush=True)
-        endpoint.bodies.clear()
-        most = 2 * alone["calls"] // max(kills, 1) - 4
-        done, _ = killed_run(root / "data", root / "killed", endpoint, kills, seed, max(most, 1), print)
-        stats, in_flight = endpoint.stats(), _in_flight(root / "killed")
-        again = stats["calls"] - stats["distinct"]
-        scores = [(root / name / "scores.jsonl").read_bytes() for name in ("unbroken", "killed")]
-        ids = [json.loads(line)["id"] for line in scores[1].splitlines()]
-        print(f"killed: {done} kills; {stats['calls']} calls, {stats['distinct']} of them different")
-        print(f"  repeated {again}; in flight at a kill {in_flight}")
-        bars[f"{kills} kills"] = done == kills
-        bars["0 lost, 0 doubled"] = ids == [str(n) for n in range(cases)]
-        bars["the same calls as unbroken"] = stats["distinct"] == alone["distinct"]
-        bars["0 recorded calls repeated"] = again <= in_flight
-        bars["at most the calls in flight"] = in_flight <= done * AT_ONCE * _CALLS_A_CASE
-        bars["scores byte for byte"] = scores[0] == scores[1]
-        endpoint.bodies.clear()
-        _start(command(root / "data", root / "killed", endpoint.url)).communicate()
-        bars["a finished run makes 0 calls"] = not endpoint.bodies
-        bars |= _two_at_once(root, endpoint)
-        said, good = _full_disk(root / "data", root, endpoint)
+    os.environ["MEDLOUPE_VIEW_PX"] = str(view_px)
+    with tempfile.TemporaryDirectory(prefix="medloupe-kill-") as folder:
+        root, begin = Path(folder), time.monotonic()
+        draw_cases(root / "data", cases)
+        with ScriptedEndpoint(script, latency_s=0.05, keep_bodies=False) as endpoint:
+            bars = _kills(root, endpoint, kills, seed)
+            whole = (root / "unbroken" / "scores.jsonl").read_bytes()
+            bars |= _two_at_once(root, endpoint)
+            said, good = _full_disk(root / "data", root, endpoint.url, whole)
         print(f"full disk: {said}")
         if good is not None:
             bars["full disk: a clear stop, then it ends"] = good
     for name, held in bars.items():
         print(f"{'ok    ' if held else 'MISSED'} {name}")
+    print(f"{time.monotonic() - begin:.0f} s")
     sys.exit(not all(bars.values()))
 
 
+def _kills(root: Path, endpoint: ScriptedEndpoint, kills: int, seed: int) -> dict[str, bool]:
+    """An unbroken run, a killed one, and one more on top."""
+    unbroken, killed = (root / name for name in ("unbroken", "killed"))
+    Command(command(root / "data", unbroken, endpoint.url)).wait()
+    alone, cases = endpoint.stats(), recorded(unbroken)
+    print(f"unbroken: {cases} cases, {alone['calls']} calls", flush=True)
+    endpoint.forget()
+    again = command(root / "data", killed, endpoint.url)
+    most = max(2 * alone["calls"] // max(kills, 1) - 4, 1)
+    done = killed_run(
+        again, endpoint, Forked, kills=kills, seed=seed, most=most, say=lambda text: print(text, flush=True)
+    )
+    stats, in_flight = endpoint.stats(), _in_flight(killed)
+    repeated = stats["calls"] - stats["distinct"]
+    scores = [(folder / "scores.jsonl").read_bytes() for folder in (unbroken, killed)]
+    ids = [[json.loads(line)["id"] for line in written.splitlines()] for written in scores]
+    print(f"killed: {done} kills; {stats['calls']} calls, {stats['distinct']} of them different")
+    print(f"  repeated {repeated}; in flight at a kill {in_flight}")
+    endpoint.forget()
+    Forked(again).wait()
+    return {
+        f"{kills} kills": done == kills,
+        "0 lost, 0 doubled": ids[0] == ids[1] and len(set(ids[1])) == len(ids[1]) == recorded(killed) == cases,
+        "the same calls as unbroken": stats["distinct"] == alone["distinct"],
+        "0 recorded calls repeated": repeated <= in_flight,
+        "at most the calls in flight": in_flight <= done * AT_ONCE * CALLS,
+        "scores byte for byte": scores[0] == scores[1],
+        "a finished run makes 0 calls": not endpoint.digests,
+    }  # fmt: skip
+
+
 def _two_at_once(root: Path, endpoint: ScriptedEndpoint) -> dict[str, bool]:
-    first = _start(command(root / "data", root / "two", endpoint.url))
-    while not endpoint.bodies and first.poll() is None:
+    """Two resumers of a run that was killed half way."""
+    arguments = command(root / "data", root / "two", endpoint.url)
+    cut = Forked(arguments)
+    while len(endpoint.digests) < 40 and not cut.ended():
         time.sleep(0.01)
-    second = _start(command(root / "data", root / "two", endpoint.url))
-    _, said = second.communicate()
-    first.communicate()
+    cut.kill()
+    before, first = len(endpoint.digests), Forked(arguments)
+    while len(endpoint.digests) == before and not first.ended():
+        time.sleep(0.01)
+    code, said = Forked(arguments).wait()
     print(f"second of two: {said.strip()}")
-    return {"of two, one works and the other says so": (first.returncode, second.returncode) == (0, 2)}
+    return {"of two resumers, one works and the other says so": (first.wait()[0], code) == (0, 2)}
 
 
 if __name__ == "__main__":

@@ -85,4 +85,4 @@ def _equipped(bench: Bench, condition: Condition) -> Bench:
         bench.resources, verify=condition.verify,
         segmenter=bench.resources.segmenter if condition.segment else None,
     )  # fmt: skip
-    return replace(bench, resources=resources)
+    return replace(bench, resources=resources, idle=[])

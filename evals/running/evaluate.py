@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from medloupe.errors import BackendMissing, MedloupeError
+from medloupe.evals.running.ray_cluster import cluster
 from medloupe.evals.running.records import Record
 from medloupe.evals.running.report import render
 from medloupe.evals.running.run import Run, write_whole
@@ -21,11 +22,17 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    run: Run, *, parallel: int = 4, mlflow: Path | None = None, on_row: Callable[[Row], None] | None = None
+    run: Run,
+    *,
+    parallel: int = 4,
+    mlflow: Path | None = None,
+    on_row: Callable[[Row], None] | None = None,
+    ray: str | None = None,
 ) -> Summary:
     """Solve and score every case that is not recorded yet, `parallel` at once; write the files; close the run.
 
-    mlflow: the SQLite store to record it in; None: no record. Raises what stopped it; KeyboardInterrupt when it was
+    mlflow: the SQLite store to record it in; None: no record. ray: address of the Ray cluster that solves; None: this
+    process does. Raises what stopped it; KeyboardInterrupt when it was
     interrupted. What was solved until then is kept.
     """
     run.kept_open, run.on_row = True, on_row
@@ -36,7 +43,8 @@ def evaluate(
             asyncio.run(record.begin())
         summary: Summary | None = None
         try:
-            _run_cases(run, parallel)
+            with cluster(run, ray, parallel) if ray else contextlib.nullcontext():
+                _run_cases(run, parallel)
             summary = run.write()
             write_whole(run.spec.out / "report.html", render(run, summary))
         finally:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,14 @@ from medloupe.evals.solvers.solve import SOLVERS, Options, solve
 from medloupe.evals.tasks.case import Case
 from medloupe.evals.tasks.catalogue import benchmark
 from medloupe.evals.tasks.release import Cases, read_cases
-from medloupe.models.vlm.ledger import LedgerVLM
+from medloupe.models.vlm.ledger import Ledger, LedgerVLM
 from medloupe.models.vlm.profiles import profile_for
 from medloupe.prompts import prompt
 from medloupe.settings import Settings
 from medloupe.tools.imaging import MemoryStore
 from medloupe.types import Frozen
 
-__all__ = ["EvalSpec", "Run", "spec_of", "write_whole"]
+__all__ = ["EvalSpec", "Run", "make_bench", "spec_of", "write_whole"]
 
 _EVAL_PROMPTS = ("choose", "locate", "judge_caption", "judge_entailment")
 _CONFIGURES = (
@@ -97,6 +97,8 @@ class Run:
             self._like = efforts_of(spec.like, spec.solver, self.parameters)
         self.rows: dict[tuple[str, int], Row] = {}
         self.on_row: Callable[[Row], None] | None = None
+        self.elsewhere: Callable[[Case, int], Awaitable[Outcome]] | None = None
+        """Solves a case in another process; its calls are still kept here. None: solved in this one."""
         self.stopped: BaseException | None = None
         """Why it could not go on."""
         self.started = time.time()
@@ -107,6 +109,7 @@ class Run:
         self.traces = TraceFolder(spec.out, images=spec.trace_images) if spec.traces or spec.trace_images else None
         self._outcomes: dict[tuple[str, int], Outcome] = {}
         self._store: RunStore | None = None
+        self._counts = (0, 0)
         self._bench: Bench | None = None
 
     @property
@@ -133,43 +136,41 @@ class Run:
     def bench(self) -> Bench:
         """The models, loaded on first use."""
         if self._bench is None:
-            settings = self.settings
-            self._bench = Bench(
-                folder=self.spec.folder, resources=resources_from(settings, store=MemoryStore()),
-                ledger=self.store.ledger, traces=self.traces, endpoint=settings.vlm or "",
-                verifier_endpoint=settings.verifier_vlm or settings.vlm or "",
-                drawn=benchmark(self.spec.benchmark).drawn,
-            )  # fmt: skip
+            self._bench = make_bench(self.spec, self.settings, self.store.ledger, self.traces)
         return self._bench
 
     def key(self, case: Case, epoch: int) -> str:
         """What a case's outcome is recorded under."""
         parameters = self.parameters
         if parameters.pop("like", None):
-            parameters |= {"looks": self._options(case, epoch).looks, "tokens": self._options(case, epoch).tokens}
+            parameters |= {"looks": self.options(case, epoch).looks, "tokens": self.options(case, epoch).tokens}
         for name in ("benchmark", "dataset", "limit", "epochs", "judge", "allow_missing"):  # of the run, not of a case
             parameters.pop(name)
         return case_key(case.model_dump_json(), epoch, parameters, self.prompts)
 
     async def solve(self, case: Case, epoch: int) -> Outcome:
-        """The recorded outcome, or a new one, recorded unless calls were lost (which a later run sends again)."""
+        """The recorded outcome, or a new one, recorded unless calls or the machine failed it (a later run tries again)."""
         key = self.key(case, epoch)
         outcome = self.store.outcome(key)
         if outcome is None or (self.traces and not self.traces.has(case.id, epoch)):  # its replies are recorded
-            outcome = await solve(self.bench, case, self.spec.solver, self._options(case, epoch), epoch=epoch)
-            if not outcome.spent.lost:
+            outcome = await (self.elsewhere or self._solve_here)(case, epoch)
+            if not outcome.spent.lost and not outcome.passing:
                 await self.store.record(key, outcome)
         else:
             self.replayed += 1
         self._outcomes[case.id, epoch] = outcome
         return outcome
 
-    def _options(self, case: Case, epoch: int) -> Options:
+    def options(self, case: Case, epoch: int) -> Options:
+        """How the solver's effort is matched, at one case."""
         spec = self.spec
         if self._like is None:
             return Options(looks=spec.looks, tokens=spec.tokens, seed=spec.seed)
         effort = self._like.of[case.id, epoch]
         return Options(looks=effort.looks, tokens=max(1, effort.tokens), seed=spec.seed)
+
+    async def _solve_here(self, case: Case, epoch: int) -> Outcome:
+        return await solve(self.bench, case, self.spec.solver, self.options(case, epoch), epoch=epoch)
 
     async def score(self, case: Case, epoch: int) -> Row:
         """The row of a case that was solved."""
@@ -192,7 +193,7 @@ class Run:
     @property
     def store_counts(self) -> tuple[int, int]:
         """(calls sent, calls answered from the record) since it was opened."""
-        return (0, 0) if self._store is None else (self._store.ledger.sent, self._store.ledger.replayed)
+        return self._counts if self._store is None else (self._store.ledger.sent, self._store.ledger.replayed)
 
     @property
     def complete(self) -> bool:
@@ -235,6 +236,7 @@ class Run:
     def close(self) -> None:
         """Close the record."""
         if self._store is not None:
+            self._counts = self.store_counts
             self._store.close()
             self._store = None
 
@@ -248,6 +250,15 @@ def _unfit(settings: Settings) -> tuple[str, ...]:
         for p in profiles.values()
         if p.phantoms_only
     )
+
+
+def make_bench(spec: EvalSpec, settings: Settings, ledger: Ledger | None, traces: TraceFolder | None = None) -> Bench:
+    """The models that the settings name, and where their replies and traces are kept."""
+    return Bench(
+        folder=spec.folder, resources=resources_from(settings, store=MemoryStore()), ledger=ledger, traces=traces,
+        endpoint=settings.vlm or "", verifier_endpoint=settings.verifier_vlm or settings.vlm or "",
+        drawn=benchmark(spec.benchmark).drawn,
+    )  # fmt: skip
 
 
 def spec_of(name: str, folder: Path, below: Path, **given: Any) -> EvalSpec:

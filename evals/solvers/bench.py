@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from medloupe.agent.calls import call_event
 from medloupe.agent.planner import Plan, Planner, PlanScene
@@ -19,8 +19,10 @@ from medloupe.evals.running.traces import TraceFolder
 from medloupe.evals.solvers.outcome import Spending
 from medloupe.evals.tasks.case import Case
 from medloupe.evals.tasks.images import materialise, remove
+from medloupe.graphs.reader import ReaderGraph, make_graph
+from medloupe.limits import Limits
 from medloupe.models.vlm.base import VLM, VLMReply, VLMRequest
-from medloupe.models.vlm.ledger import CallLedger, LedgerVLM
+from medloupe.models.vlm.ledger import Ledger, LedgerVLM
 from medloupe.tools.imaging import ImageStore, MemoryStore, load_study
 from medloupe.tools.look import Loupe
 from medloupe.tools.look.actions import Crop, Zoom
@@ -108,9 +110,20 @@ class CaseResources(Resources):
             raise UsageError("an image is a phantom: it is no evidence in a benchmark of real images")
         return found
 
+    def begin(self, fresh: CaseResources) -> None:
+        """A new case, with what that one has: an empty store, no session, its own budget and counted models."""
+        vars(self).update(vars(fresh))
+
     def make_planner(self) -> Planner:
         """The fixed one, where there is one."""
         return self.fixed or super().make_planner()
+
+
+class Reader(NamedTuple):
+    """A compiled graph and what it is bound to. One case at a time: compiling takes as long as five calls' own work."""
+
+    graph: ReaderGraph
+    resources: CaseResources
 
 
 @dataclass(frozen=True)
@@ -121,7 +134,7 @@ class Bench:
     """The release's."""
     resources: Resources
     """The run's models; each case gets its own store."""
-    ledger: CallLedger | None = None
+    ledger: Ledger | None = None
     """None: every call is sent, and none is recorded."""
     traces: TraceFolder | None = None
     """None: no trace is kept."""
@@ -129,6 +142,8 @@ class Bench:
     verifier_endpoint: str = ""
     drawn: bool = False
     """The benchmark is made of phantoms."""
+    idle: list[Reader] = field(default_factory=list, compare=False)
+    """Readers that no case is using."""
 
     def vlm(self, vlm: VLM | None, epoch: int, *, endpoint: str) -> VLM | None:
         """A model through the ledger."""
@@ -152,6 +167,7 @@ class Opened:
         verifier = bench.vlm(base.verifier, epoch, endpoint=bench.verifier_endpoint)
         self.meter = Meter(vlm) if vlm else None
         self._verifier = Meter(verifier) if verifier else None
+        self._reader: Reader | None = None
 
     def resources(self, fixed: FixedPlanner | None = None, *, looks: int | None = None) -> CaseResources:
         """Fresh resources with an empty store. looks: another cap on looks than the run's."""
@@ -160,9 +176,19 @@ class Opened:
         return CaseResources(
             store=MemoryStore(), vlm=self.meter, verifier=self._verifier, segmenter=base.segmenter,
             planner=base.planner, budget=budget, verify=base.verify, view_px=base.view_px,
-            concurrency=base.concurrency, warnings=base.warnings, verifiers=base.verifiers, fixed=fixed,
-            drawn=self._bench.drawn,
+            concurrency=base.concurrency, limits=base.limits, warnings=base.warnings, verifiers=base.verifiers,
+            fixed=fixed, drawn=self._bench.drawn,
         )  # fmt: skip
+
+    def reader(self, fixed: FixedPlanner | None = None, *, looks: int | None = None) -> Reader:
+        """The graph, on fresh resources with an empty store; once a case. looks: another cap than the run's."""
+        idle, fresh = self._bench.idle, self.resources(fixed, looks=looks)
+        if idle:
+            self._reader = idle.pop()
+            self._reader.resources.begin(fresh)
+        else:
+            self._reader = Reader(make_graph(fresh), fresh)
+        return self._reader
 
     async def ask(self, request: VLMRequest) -> VLMReply:
         """A request outside the graph: counted, recorded, traced. Raises a ModelError."""
@@ -202,6 +228,11 @@ class Opened:
         parts = [meter.spent for meter in (self.meter, self._verifier) if meter]
         return Spending(**{name: sum(getattr(p, name) for p in parts) for name in Spending.model_fields})
 
+    @property
+    def limits(self) -> Limits:
+        """What opening its images may cost."""
+        return self._bench.resources.limits
+
     async def study(self) -> Path:
         """A file or folder that opens as a study: the case's image, or all of them in order."""
         return await asyncio.to_thread(self._materialise)
@@ -221,7 +252,9 @@ class Opened:
         """Index of the image that is meant in a series; the first of several pictures; None: the study's own choice."""
         if not self.case.sop_instance_uid:
             return 0 if len(self.case.images) > 1 else None
-        opened = await asyncio.to_thread(load_study, study, MemoryStore(), modality=self.case.modality)
+        opened = await asyncio.to_thread(
+            load_study, study, MemoryStore(), modality=self.case.modality, limits=self.limits
+        )
         wanted = self.case.sop_instance_uid
         found = next((image.index for image in opened.images if image.sop_instance_uid == wanted), None)
         if found is None:
@@ -236,11 +269,13 @@ class Opened:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         remove(self.scratch)
+        if self._reader is not None and error is None:  # of a case that broke off, something may still be under way
+            self._bench.idle.append(self._reader)
 
 
 def without_vlm(bench: Bench) -> Bench:
     """The same bench, measuring only."""
-    return replace(bench, resources=replace(bench.resources, vlm=None, verifier=None))
+    return replace(bench, resources=replace(bench.resources, vlm=None, verifier=None), idle=[])
 
 
 def one_line(error: ModelError | InputRejected) -> str:

@@ -79,6 +79,8 @@ class Outcome(Frozen):
     verdicts: tuple[VerdictValue, ...] = ()
     fault: str = ""
     """Why there is no answer; one line."""
+    passing: bool = False
+    """The fault is the machine's, not the case's (a reader out of time): not recorded, so a later run tries again."""
     spent: Spending = Spending()
     models: dict[str, str] = {}
     prompts: dict[str, str] = {}

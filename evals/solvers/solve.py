@@ -35,7 +35,6 @@ from medloupe.evals.solvers.bench import Bench, CaseResources, FixedPlanner, Ope
 from medloupe.evals.solvers.described import described, outcome_of, stated
 from medloupe.evals.solvers.outcome import Found, Outcome
 from medloupe.evals.tasks.case import Case
-from medloupe.graphs.reader import make_graph
 from medloupe.models.vlm.base import Message
 from medloupe.prompts import prompt
 from medloupe.tools.imaging import MemoryStore, load_study
@@ -47,6 +46,8 @@ __all__ = ["SOLVERS", "Options", "solve"]
 _TEMPERATURE = 0.7
 """Of the draws of `majority_vote`."""
 _MOST_DRAWS = 256
+_PASSING = frozenset({"time-limit", "no-worker"})
+"""Codes of InputRejected by which a machine that was busy or paused is told from a file that cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,9 @@ async def solve(bench: Bench, case: Case, solver: str, options: Options, *, epoc
             outcome = await run(opened, options)
         except ReplyRefused as error:
             outcome = Outcome(status="refused", fault=one_line(error))
-        except (ModelError, InputRejected) as error:
+        except InputRejected as error:
+            outcome = Outcome(status="failed", fault=one_line(error), passing=error.code in _PASSING)
+        except ModelError as error:
             outcome = Outcome(status="failed", fault=one_line(error))
         await opened.end()
         return outcome.model_copy(update={"spent": opened.spent})
@@ -137,7 +140,9 @@ async def _oracle_crop(opened: Opened, options: Options) -> Outcome:  # noqa: AR
 
 async def _first_image(opened: Opened) -> Image:
     path = await opened.study()
-    study = await asyncio.to_thread(load_study, path, MemoryStore(), modality=opened.case.modality)
+    study = await asyncio.to_thread(
+        load_study, path, MemoryStore(), modality=opened.case.modality, limits=opened.limits
+    )
     return study.images[await opened.image(path) or 0]
 
 
@@ -145,12 +150,12 @@ async def _read(opened: Opened, fixed: FixedPlanner | None, *, looks: int | None
     """The graph, and the last request on what it saw and checked."""
     case = opened.case
     study = await opened.study()
-    resources = opened.resources(fixed, looks=looks)
+    graph, resources = opened.reader(fixed, looks=looks)
     image = await opened.image(study)
     inputs: Any = {"study": str(study), "question": case.question, "modality": case.modality, "image": image}
     state: dict[str, Any] = {}
     chunk: Any  # by mode: the state, or what a node wrote
-    async for mode, chunk in make_graph(resources).astream(inputs, stream_mode=["values", "custom"]):
+    async for mode, chunk in graph.astream(inputs, stream_mode=["values", "custom"]):
         if mode == "values":
             state = chunk
         else:
@@ -260,7 +265,9 @@ async def _at_once(opened: Opened, study: Path, first: int) -> Outcome:
 async def _whole(opened: Opened, path: Path, first: int) -> tuple[Loupe, Evidence]:
     """All images whole; of a region to be described, its focal crop too (the region is the question)."""
     resources = opened.resources()
-    study = await asyncio.to_thread(load_study, path, resources.store, modality=opened.case.modality)
+    study = await asyncio.to_thread(
+        load_study, path, resources.store, modality=opened.case.modality, limits=resources.limits
+    )
     loupe = resources.loupe(study.id)
     over = await asyncio.to_thread(loupe.overview, first)
     views: list[View] = []

@@ -12,15 +12,17 @@ import asyncio
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 from medloupe._database import DurableDatabase
 from medloupe.errors import ModelError, ReplyCutOff, ReplyRefused, ReplyUnreadable
 from medloupe.models.vlm.base import VLM, ToolCall, VLMReply, VLMRequest
 
-__all__ = ["LEDGER_SCHEMA", "CallCounts", "CallLedger", "LedgerVLM", "call_key"]
+__all__ = [
+    "KEPT_FAULTS", "LEDGER_SCHEMA", "Call", "CallCounts", "CallLedger", "Ledger", "LedgerVLM", "Send", "call_key",
+]  # fmt: skip
 
 LEDGER_SCHEMA = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -36,7 +38,7 @@ CREATE TABLE IF NOT EXISTS calls (
 ) WITHOUT ROWID;
 """
 
-_KEPT_FAULTS: dict[str, type[ModelError]] = {
+KEPT_FAULTS: dict[str, type[ModelError]] = {
     error.__name__: error for error in (ReplyCutOff, ReplyRefused, ReplyUnreadable)
 }
 """Replies that cannot be used. They came and were paid for, so they are recorded; a lost connection is not."""
@@ -68,6 +70,29 @@ def call_key(model: str, endpoint: str, request: VLMRequest, epoch: int) -> str:
     return hashlib.sha256(content.encode()).hexdigest()
 
 
+class Call(NamedTuple):
+    """One call, without what is sent."""
+
+    key: str
+    model: str
+    endpoint: str
+    purpose: str
+    epoch: int
+    draw: int
+
+
+Send = Callable[[], Awaitable[VLMReply]]
+"""Sends a call to its model. Raises a ModelError."""
+
+
+class Ledger(Protocol):
+    """Where replies are looked up and kept."""
+
+    async def settle(self, call: Call, send: Send) -> VLMReply:
+        """The recorded reply, or what `send` brings, recorded. A ModelError, or StorageFull before it is sent."""
+        ...
+
+
 class CallLedger:
     """The replies of a run. Equal calls that are made at the same time wait for the first of them."""
 
@@ -86,23 +111,22 @@ class CallLedger:
         )[0]
         return CallCounts(recorded, asked, faults, asked - faults - recorded)
 
-    async def ask(self, vlm: VLM, request: VLMRequest, *, endpoint: str, epoch: int) -> VLMReply:
-        """The recorded reply, or the model's, recorded. Raises a ModelError, or StorageFull before anything is sent."""
-        key = call_key(vlm.model, endpoint, request, epoch)
-        turn = self._turns.setdefault(key, asyncio.Lock())
+    async def settle(self, call: Call, send: Send) -> VLMReply:
+        """The recorded reply, or what `send` brings, recorded. A ModelError, or StorageFull before it is sent."""
+        turn = self._turns.setdefault(call.key, asyncio.Lock())
         async with turn:
-            known = self._database.read("SELECT outcome FROM calls WHERE key = ? AND outcome IS NOT NULL", (key,))
+            known = self._database.read("SELECT outcome FROM calls WHERE key = ? AND outcome IS NOT NULL", (call.key,))
             if known:
                 self.replayed += 1
                 return _outcome(json.loads(known[0][0]))
-            await self._database.write(_ASKED, (key, vlm.model, endpoint, request.purpose, epoch, request.draw))
+            await self._database.write(_ASKED, call)
             self.sent += 1
-            return await self._send(key, vlm, request)
+            return await self._send(call.key, send)
 
-    async def _send(self, key: str, vlm: VLM, request: VLMRequest) -> VLMReply:
+    async def _send(self, key: str, send: Send) -> VLMReply:
         try:
-            reply = await vlm(request)
-        except tuple(_KEPT_FAULTS.values()) as error:
+            reply = await send()
+        except tuple(KEPT_FAULTS.values()) as error:
             await self._record(key, {"fault": type(error).__name__, "message": str(error)})
             raise
         except BaseException:
@@ -120,7 +144,7 @@ class CallLedger:
 def _outcome(recorded: dict[str, Any]) -> VLMReply:
     """The reply as it was; a ModelError when it was one that could not be used."""
     if "fault" in recorded:
-        raise _KEPT_FAULTS[recorded["fault"]](recorded["message"])
+        raise KEPT_FAULTS[recorded["fault"]](recorded["message"])
     calls = tuple(ToolCall(**call) for call in recorded.pop("tool_calls"))
     return VLMReply(**recorded, tool_calls=calls)
 
@@ -128,14 +152,16 @@ def _outcome(recorded: dict[str, Any]) -> VLMReply:
 class LedgerVLM:
     """A VLM whose every call goes through a ledger."""
 
-    def __init__(self, vlm: VLM, ledger: CallLedger, *, endpoint: str = "", epoch: int = 1) -> None:
+    def __init__(self, vlm: VLM, ledger: Ledger, *, endpoint: str = "", epoch: int = 1) -> None:
         self.model = vlm.model
         self.profile = vlm.profile
         self._vlm, self._ledger, self._endpoint, self._epoch = vlm, ledger, endpoint, epoch
 
     async def __call__(self, request: VLMRequest) -> VLMReply:
         """Reply to one request, from the ledger where it has it."""
-        return await self._ledger.ask(self._vlm, request, endpoint=self._endpoint, epoch=self._epoch)
+        key = call_key(self.model, self._endpoint, request, self._epoch)
+        call = Call(key, self.model, self._endpoint, request.purpose, self._epoch, request.draw)
+        return await self._ledger.settle(call, lambda: self._vlm(request))
 
     async def close(self) -> None:
         """Close the model; the ledger is its opener's."""

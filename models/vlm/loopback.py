@@ -68,7 +68,9 @@ class ScriptedEndpoint:
         model: str = "scripted",
         host: str = "127.0.0.1",
         port: int = 0,
+        keep_bodies: bool = True,
     ) -> None:
+        """keep_bodies: False for long runs with pictures; their digests are kept all the same."""
         self._script = script if callable(script) else _in_order(script)
         self._latency_s, self._model = latency_s, model
         self._host, self._port = host, port
@@ -77,10 +79,13 @@ class ScriptedEndpoint:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._sessions: set[asyncio.Task[None]] = set()
+        self._keep_bodies = keep_bodies
+        self.digests: list[bytes] = []
+        """sha-256 of every request's body, in order of arrival."""
         self.bodies: list[bytes] = []
         """Every request's body, byte for byte, in order of arrival."""
         self.headers: list[dict[str, str]] = []
-        """Its headers, names in lower case."""
+        """Its headers, names in lower case; as long as bodies are kept."""
         self.at_once = 0
         self.most_at_once = 0
         """Most requests that were being answered at one time."""
@@ -97,8 +102,13 @@ class ScriptedEndpoint:
 
     def stats(self) -> dict[str, int]:
         """calls, distinct (different bodies) and most_at_once."""
-        distinct = len({hashlib.sha256(body).digest() for body in self.bodies})
-        return {"calls": len(self.bodies), "distinct": distinct, "most_at_once": self.most_at_once}
+        distinct = len(set(self.digests))
+        return {"calls": len(self.digests), "distinct": distinct, "most_at_once": self.most_at_once}
+
+    def forget(self) -> None:
+        """Count from here."""
+        for kept in (self.digests, self.bodies, self.headers):
+            kept.clear()
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=lambda: asyncio.run(self.serve()), name="scripted-endpoint", daemon=True)
@@ -160,8 +170,10 @@ class ScriptedEndpoint:
             return await _send(writer, 200, json.dumps(listing).encode())
         if (method, path) != ("POST", "/v1/chat/completions"):
             return await _send(writer, 404, _error("no such path"))
-        self.bodies.append(body)
-        self.headers.append(headers)
+        self.digests.append(hashlib.sha256(body).digest())
+        if self._keep_bodies:
+            self.bodies.append(body)
+            self.headers.append(headers)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -346,7 +358,9 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
-    endpoint = ScriptedEndpoint(_load(arguments.script), latency_s=arguments.latency, port=arguments.port)
+    endpoint = ScriptedEndpoint(
+        _load(arguments.script), latency_s=arguments.latency, port=arguments.port, keep_bodies=False
+    )
     with suppress(KeyboardInterrupt):
         asyncio.run(_serve_until_stdin_closes(endpoint))
 

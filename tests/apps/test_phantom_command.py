@@ -18,7 +18,7 @@ def test_it_writes_a_folder_a_phantom_with_its_truth(tmp_path) -> None:
     out = tmp_path / "p"
     done = run(str(out), "--kind", "ct", "--n", "2", "--seed", "7", "--slices", "3")
     assert (done.returncode, done.stdout) == (0, f"2 phantoms in {out}, 2 truth.json\n"), done.stderr
-    assert sorted(p.name for p in out.iterdir()) == ["ct-0000007", "ct-0000008"]
+    assert sorted(p.name for p in out.iterdir()) == ["cases_train.jsonl", "ct-0000007", "ct-0000008"]
     truth = read_truth(out / "ct-0000008" / "truth.json")
     assert (truth.seed, truth.split, truth.profile) == (8, "train", "standard")
     assert [image.file for image in truth.images] == [f"phantom-{n:03d}.dcm" for n in range(3)]

@@ -17,7 +17,8 @@ from miniatures import MINIATURES
 
 from medloupe.agent.trace import read_trace
 from medloupe.errors import RunBusy, UsageError
-from medloupe.evals.bench_kill import AT_ONCE, draw_cases, killed_run, script
+from medloupe.evals.bench_cases import CALLS, command, draw_cases, script
+from medloupe.evals.bench_kill import AT_ONCE, Command, killed_run
 from medloupe.evals.running.compare import compare_runs
 from medloupe.evals.running.estimate import estimate
 from medloupe.evals.running.evaluate import evaluate
@@ -91,20 +92,24 @@ def test_another_model_prompt_or_case_is_solved_anew(settings: Settings, tmp_pat
     assert limited.key(case, 1) == run.key(case, 1)  # the first cases are the same ones
 
 
-def test_kill_9_anywhere_and_the_scores_are_those_of_an_unbroken_run(tmp_path: Path) -> None:
+def test_kill_9_anywhere_and_the_scores_are_those_of_an_unbroken_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A small version of `make bench-kill`."""
     draw_cases(tmp_path / "data", 8)
+    monkeypatch.setenv("MEDLOUPE_VIEW_PX", "128")
     with ScriptedEndpoint(script, latency_s=0.05) as endpoint:
-        killed_run(tmp_path / "data", tmp_path / "unbroken", endpoint, 0, 1, 1, lambda _: None)
+        unbroken, killed = (command(tmp_path / "data", tmp_path / n, endpoint.url) for n in ("unbroken", "killed"))
+        assert Command(unbroken).wait()[0] == 0
         alone = endpoint.stats()
-        endpoint.bodies.clear()
-        kills, _ = killed_run(tmp_path / "data", tmp_path / "killed", endpoint, 2, 1, 30, lambda _: None)
+        endpoint.forget()
+        kills = killed_run(killed, endpoint, Command, kills=2, seed=1, most=30)
         stats = endpoint.stats()
     in_flight = json.loads((tmp_path / "killed" / "run.json").read_text())["calls"]["in_flight"]
     assert kills == 2
     assert (tmp_path / "killed" / "scores.jsonl").read_bytes() == (tmp_path / "unbroken" / "scores.jsonl").read_bytes()
-    assert stats["distinct"] == alone["distinct"]
-    assert stats["calls"] - stats["distinct"] <= in_flight <= kills * AT_ONCE * 8
+    assert (alone["calls"], stats["distinct"]) == (8 * CALLS, 8 * CALLS)
+    assert stats["calls"] - stats["distinct"] <= in_flight <= kills * AT_ONCE * CALLS
 
 
 def test_of_two_runs_on_one_folder_one_says_so(settings: Settings, tmp_path: Path) -> None:

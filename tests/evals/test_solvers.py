@@ -242,18 +242,54 @@ async def test_the_outline_on_a_crop_is_of_the_crop_and_not_of_the_whole_frame(
     assert (columns.max(), rows.max()) == pytest.approx((place.x1, place.y1), abs=4)
 
 
+@pytest.mark.parametrize("solver", ["agent", "single_pass", "random_crop"])
+async def test_a_case_that_the_machine_had_no_time_for_is_solved_by_a_later_run(
+    solver: str, settings: Settings, tmp_path: Path
+) -> None:
+    MINIATURES["phantoms"](tmp_path / "data")
+    for number in range(3):  # large enough that no machine reads them in no time
+        noise = np.random.default_rng(number).integers(0, 256, (3000, 3000), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / "data" / "images" / f"{number}.png"), noise, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    hurried = settings.model_copy(update={"read_seconds": 1e-6})
+    rows = await run_all("phantoms", tmp_path / "data", hurried, solver=solver)
+    assert {(row.status, row.fault[-12:]) for row in rows} == {("failed", "[time-limit]")}
+    rows = await run_all("phantoms", tmp_path / "data", settings, solver=solver)
+    assert {row.status for row in rows} == {"scored"}
+
+
 async def test_a_small_crop_is_upsampled_from_full_resolution(settings: Settings, tmp_path: Path) -> None:
     from medloupe.evals.solvers.bench import FixedPlanner
-    from medloupe.evals.solvers.solve import make_graph
 
     MINIATURES["phantoms"](tmp_path / "data")
     run = Run(spec_of("phantoms", tmp_path / "data", settings.out), settings)
     case = run.cases["p0"]
     with run.bench.open(case, 1) as opened:
-        resources = opened.resources(FixedPlanner([DISC], focal=True))
-        state = await make_graph(resources).ainvoke({"study": str(await opened.study()), "question": case.question})
+        graph, _ = opened.reader(FixedPlanner([DISC], focal=True))
+        state = await graph.ainvoke({"study": str(await opened.study()), "question": case.question})
     crop = next(view for view in state["answer"].views if view.kind == "crop")
     assert max(crop.width, crop.height) == settings.view_px
     assert crop.box.width < 96 or crop.box == DISC.grow().clip(96, 96)
+    await run.release()
+    run.close()
+
+
+async def test_a_graph_is_used_again_and_carries_nothing_from_case_to_case(settings: Settings, tmp_path: Path) -> None:
+    MINIATURES["phantoms"](tmp_path / "data")
+    run = Run(spec_of("phantoms", tmp_path / "data", settings.out), settings)
+    readers, stores, spent = [], [], []
+    for case in run.cases.values():
+        with run.bench.open(case, 1) as opened:
+            readers.append(reader := opened.reader())
+            stores.append(reader.resources.store)
+            state = await reader.graph.ainvoke({"study": str(await opened.study()), "question": case.question})
+            spent.append(opened.spent.calls)
+            assert list(reader.resources._loupes) == [state["study_id"]]
+    assert len({id(reader.graph) for reader in readers}) == 1
+    assert len({id(store) for store in stores}) == 3
+    assert len(set(spent)) == 1 and spent[0] > 0
+    with pytest.raises(RuntimeError), run.bench.open(case, 1) as opened:
+        opened.reader()
+        raise RuntimeError  # something may still be under way on it
+    assert run.bench.idle == []
     await run.release()
     run.close()
