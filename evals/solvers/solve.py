@@ -122,11 +122,14 @@ async def _full_image(opened: Opened, options: Options) -> Outcome:
 
 async def _uniform_tiles(opened: Opened, options: Options) -> Outcome:
     def boxes(image: Image) -> list[BoundingBox]:
-        columns = max(1, math.isqrt(options.looks))  # all of the image, so of five looks four
-        rows = max(1, options.looks // columns)
-        width, height = image.width / columns, image.height / rows
-        places = [(c, r) for r in range(rows) for c in range(columns)]
-        return [BoundingBox.from_sides(c * width, r * height, width, height) for c, r in places]
+        rows = max(1, math.isqrt(options.looks))  # all of the image in just so many tiles: five are two above three
+        counts = [options.looks // rows + (row >= rows - options.looks % rows) for row in range(rows)]
+        places = [(r, c, count) for r, count in enumerate(counts) for c in range(count)]
+        high = image.height / rows
+        return [
+            BoundingBox.from_sides(c * image.width / count, r * high, image.width / count, high)
+            for r, c, count in places
+        ]
 
     return await _looking(opened, options, boxes)
 
