@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from medloupe.agent.asked import answers
@@ -91,8 +92,17 @@ def confidence(
     if calibration and len(sure) == len(said):
         basis = f"calibrated on {calibration.statements} statements about {calibration.images} labelled images"
         return round(sum(sure) / len(sure), 3), basis + again
-    measured = sum(v.method == "measured" for v in said)
-    return None, f"not calibrated: {measured} of {_number(len(said), 'claim')} measured, {len(said) - measured} probed"
+    return None, "not calibrated: " + _how_checked(said)
+
+
+def _how_checked(said: Sequence[Verdict]) -> str:
+    """How many claims were checked in which way, and what of that proves little."""
+    of = Counter(v.method for v in said)
+    ways = {"measured": "measured", "probe": "probed", "agreement": "drawn again and again", "none": "otherwise"}
+    counted = ", ".join(f"{of[method]} {words}" for method, words in ways.items() if of[method])
+    own = any(v.method in ("probe", "agreement") and not v.independent for v in said)
+    who = "; the model that was asked is the one that described them, so its steady errors stay" if own else ""
+    return f"of {_number(len(said), 'claim')} {counted}{who}"
 
 
 def _as_said(verdict: Verdict) -> Verdict:

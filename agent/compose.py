@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from medloupe.agent.describe import measured_sentence
 from medloupe.agent.state import Draft, Drafted, StatedClaim
 from medloupe.prompts import knowledge
+from medloupe.tools.verify import bounds
 from medloupe.types import Image, Observation, StatedAttribute
 
 __all__ = ["QuestionReading", "compose", "not_medical", "read_question"]
@@ -120,8 +121,10 @@ def _choose(reading: QuestionReading, seen: list[Observation]) -> list[Observati
 
 
 def _number(observation: Observation, attribute: str) -> float:
+    """A number, or the middle of a range; 0 where there is none."""
     value = _value(observation, attribute)
-    return float(value) if isinstance(value, float) else 0.0
+    limits = None if value is None or isinstance(value, bool) else bounds(value)
+    return 0.0 if limits is None else (limits[0] + limits[1]) / 2
 
 
 def _value(observation: Observation, attribute: str) -> bool | float | str | None:

@@ -25,6 +25,7 @@ from skimage import data as pictures
 from skimage.io import imsave
 
 from medloupe.agent.resources import Resources
+from medloupe.evals.kept import KeptSegmenter
 from medloupe.evals.liar import FAULTS, Case, Liar, Said, cases_of, false_sentences, still_true
 from medloupe.evals.planted import subjects
 from medloupe.evals.pressing import QUESTION, Pressed, in_chat, leading, written
@@ -96,14 +97,24 @@ class Tally:
     strict_off: list[tuple[bool, str]] = field(default_factory=list)
     """Of each sentence of the answer with verification off: whether its words are false, by the words alone."""
     strict_on: list[tuple[bool, str]] = field(default_factory=list)
-    lost: list[tuple[bool, str]] = field(default_factory=list)
+    spoilt: list[tuple[bool, str]] = field(default_factory=list)
     """Of each true statement drafted: whether it was dropped as refuted or changed into a false one."""
     withheld: list[tuple[bool, str]] = field(default_factory=list)
-    """Of each true statement drafted: whether it was set apart as not confirmed."""
+    """Of each true statement drafted: whether it was left out as not confirmed."""
     withheld_measured: list[tuple[bool, str]] = field(default_factory=list)
     """The same of those that pixels can decide: all but the bare findings, which are asked of a model that errs."""
+    withheld_findings: list[tuple[bool, str]] = field(default_factory=list)
+    """The same of the bare findings."""
     calls: list[int] = field(default_factory=list)
     """VLM requests of each checked session."""
+
+    @property
+    def lost(self) -> list[tuple[bool, str]]:
+        """Of each true statement drafted: whether the answer does not say it, or no longer truly, for whatever reason.
+
+        The answer names the kind of what it leaves out as not confirmed; it is counted as lost all the same.
+        """
+        return [(a or b, image) for (a, image), (b, _) in zip(self.spoilt, self.withheld, strict=True)]
 
 
 def label_cases(data: Path, folder: Path, most: int | None, seed: int) -> list[Case]:
@@ -156,10 +167,10 @@ def _judge(drafted: Sequence[Said], answer: Answer, case: Case, tally: Tally) ->
         if asserted:
             tally.on.append((not true, case.image))
         if said.true:
-            tally.lost.append((not withheld and not (asserted and true), case.image))
+            tally.spoilt.append((not withheld and not (asserted and true), case.image))
             tally.withheld.append((withheld, case.image))
-            if said.kind != "finding":
-                tally.withheld_measured.append((withheld, case.image))
+            apart = tally.withheld_findings if said.kind == "finding" else tally.withheld_measured
+            apart.append((withheld, case.image))
     tally.strict_on += _strict(case, answer)
     spent = answer.budget["spent"]
     assert isinstance(spent, dict)
@@ -296,9 +307,11 @@ class Bench:
             ("statements, verification off", tally.off), ("statements, verification on", tally.on),
             ("sentences read as they stand, off", tally.strict_off),
             ("sentences read as they stand, on", tally.strict_on),
-            ("true statements refuted or made false", tally.lost),
-            ("true statements set apart, not confirmed", tally.withheld),
-            ("of those that pixels decide", tally.withheld_measured),
+            ("true statements lost, for any reason", tally.lost),
+            ("of them refuted or made false", tally.spoilt),
+            ("of them left out, not confirmed", tally.withheld),
+            ("left out of those that pixels decide", tally.withheld_measured),
+            ("left out of bare findings", tally.withheld_findings),
         ):  # fmt: skip
             click.echo(f"  {words:<41}{_pairs(found)}")
         _fewer("statements", tally.off, tally.on)
@@ -360,8 +373,13 @@ def _fewer(words: str, off: Sequence[tuple[bool, str]], on: Sequence[tuple[bool,
 @click.option("--segmenter", "name", default="litemedsam", show_default=True, help="As medloupe ask takes it.")
 @click.option("--most", type=int, default=None, help="Images of each data set; default: all.")
 @click.option("--pressed", type=int, default=300, show_default=True, help="Cases of pressure.")
+@click.option(
+    "--encodings", type=click.Path(path_type=Path), default=None,
+    help="Folder for the segmenter's encodings, GBs: a run that was stopped goes on faster; none: for one run.",
+)  # fmt: skip
 @click.option("--rate", type=float, default=0.3, show_default=True, help="Share of statements that are false.")
-def main(data: Path, parts: tuple[str, ...], name: str, most: int | None, pressed: int, rate: float) -> None:
+def main(data: Path, parts: tuple[str, ...], name: str, most: int | None, pressed: int, encodings: Path | None,
+         rate: float) -> None:  # fmt: skip
     """Print everything; see the module."""
     if not any((data / folder / "MANIFEST.json").is_file() for folder in SETS):
         click.echo(f"no labelled data at {data}", err=True)
@@ -370,7 +388,10 @@ def main(data: Path, parts: tuple[str, ...], name: str, most: int | None, presse
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         cases = label_cases(data, folder, most, seed=11)
-        bench = Bench(data, folder, name, load_segmenter(name), most, pressed, rate, cases)
+        segmenter = load_segmenter(name)
+        if name == "litemedsam" and segmenter is not None:
+            segmenter = KeptSegmenter(segmenter, encodings or folder / "encodings")
+        bench = Bench(data, folder, name, segmenter, most, pressed, rate, cases)
         for part in parts or PARTS:
             start = time.monotonic()
             missed += asyncio.run(getattr(bench, part)())

@@ -73,9 +73,9 @@ async def written(
     total, done = NOTHING, 0
     for n, case in enumerate(cases):
         liar, told = _yielding(case)
-        plain = await _ask(case.study, QUESTION, Resources(vlm=liar.vlm(), segmenter=segmenter, planner="grounding"))
+        resources = Resources(vlm=liar.vlm(), segmenter=segmenter, planner="grounding")
+        plain = await _ask(case.study, QUESTION, resources)
         for turn in range(n, number, len(cases)):
-            resources = Resources(vlm=liar.vlm(), segmenter=segmenter, planner="grounding")
             in_picture = (turn // len(cases) + n) % 2 == 0
             words = liar.drafted[turn // len(cases) % len(liar.drafted)].text
             study = await asyncio.to_thread(written_on, case, words, folder) if in_picture else case.study
