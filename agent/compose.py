@@ -12,7 +12,7 @@ from medloupe.prompts import knowledge
 from medloupe.tools.verify import bounds
 from medloupe.types import Image, Observation, StatedAttribute
 
-__all__ = ["QuestionReading", "compose", "not_medical", "read_question"]
+__all__ = ["QuestionReading", "beyond_measuring", "compose", "not_medical", "read_question"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ def read_question(question: str) -> QuestionReading:
 def not_medical(question: str, image: Image) -> bool:
     """Whether a question for a "lesion" is put to a picture that nothing says is a medical one."""
     return bool(read_question(question).unnamed) and image.modality == "OT"
+
+
+def beyond_measuring(question: str, image: Image) -> bool:
+    """Whether no measurement can answer: `compose` says why, and looking would only cost time."""
+    return bool(read_question(question).unknown) or not_medical(question, image)
 
 
 def compose(question: str, observations: Sequence[Observation], image: Image | None = None) -> tuple[Draft, list[str]]:
