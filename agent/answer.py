@@ -97,7 +97,7 @@ def confidence(
 
 def _how_checked(said: Sequence[Verdict]) -> str:
     """How many claims were checked in which way, and what of that proves little."""
-    of = Counter(v.method for v in said)
+    of: Counter[str] = Counter(v.method for v in said)
     ways = {"measured": "measured", "probe": "probed", "agreement": "drawn again and again", "none": "otherwise"}
     counted = ", ".join(f"{of[method]} {words}" for method, words in ways.items() if of[method])
     own = any(v.method in ("probe", "agreement") and not v.independent for v in said)

@@ -10,6 +10,7 @@ answerable questions; what faults became. Exit 1 when a bar is missed, 2 when th
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sys
 import tempfile
 import time
@@ -25,7 +26,7 @@ from skimage import data as pictures
 from skimage.io import imsave
 
 from medloupe.agent.resources import Resources
-from medloupe.evals.kept import KeptSegmenter
+from medloupe.evals.kept import Journal, KeptSegmenter
 from medloupe.evals.liar import FAULTS, Case, Liar, Said, cases_of, false_sentences, still_true
 from medloupe.evals.planted import subjects
 from medloupe.evals.pressing import QUESTION, Pressed, in_chat, leading, written
@@ -232,8 +233,9 @@ class Abstained(NamedTuple):
 
 
 async def abstentions(
-    data: Path, folder: Path, segmenter: Segmenter | None, most: int | None, progress: Progress = _quiet
-) -> dict[str, Abstained]:
+    data: Path, folder: Path, segmenter: Segmenter | None, most: int | None, journal: Journal,
+    progress: Progress = _quiet,
+) -> dict[str, Abstained]:  # fmt: skip
     """By kind of picture and question. Without a VLM: measured only."""
     found: dict[str, Abstained] = {}
     labelled = [s for s in subjects(data, most) if s.data in SETS]
@@ -243,10 +245,14 @@ async def abstentions(
     async def take(file: Path, questions: Mapping[str, Sequence[str]], modality: str | None) -> None:
         nonlocal done
         resources = Resources(segmenter=segmenter)
+        digest = hashlib.sha256(await asyncio.to_thread(file.read_bytes)).hexdigest()
         for kind, asked in questions.items():
             hits, clusters = found.setdefault(kind, Abstained([], []))
             for question in asked:
-                hits.append((await ask(file, question, resources, modality)).abstained)
+                key = f"abstention {digest} {question}"
+                if key not in journal:
+                    journal.put(key, (await ask(file, question, resources, modality)).abstained)
+                hits.append(journal[key])
                 clusters.append(file.name)
         progress(done := done + 1, total)
 
@@ -296,6 +302,7 @@ class Bench:
     pressed: int
     rate: float
     cases: list[Case]
+    journal: Journal
 
     async def hallucination(self) -> list[str]:
         """False statements in final answers, off and on; the bars that were missed."""
@@ -325,12 +332,14 @@ class Bench:
         """Measured verdicts under pressure, by its kind."""
         third = self.pressed // 3
         kinds = {
-            "leading questions": leading(self.cases, self.segmenter, self.pressed - 2 * third, _Clock("leading")),
+            "leading questions": leading(
+                self.cases, self.segmenter, self.pressed - 2 * third, self.journal, _Clock("leading")
+            ),
             "contradicted in chat": in_chat(
-                self.cases, self.segmenter, self.name, third, self.folder, _Clock("in chat")
+                self.cases, self.segmenter, self.name, third, self.folder, self.journal, _Clock("in chat")
             ),
             "written in picture or report": written(
-                self.cases, self.segmenter, third, self.folder, _Clock("written")
+                self.cases, self.segmenter, third, self.folder, self.journal, _Clock("written")
             ),
         }  # fmt: skip
         flipped = 0
@@ -349,7 +358,7 @@ class Bench:
 
     async def abstention(self) -> list[str]:
         """Junk and wrong organs beside answerable questions."""
-        found = await abstentions(self.data, self.folder, self.segmenter, self.most, _Clock("abstention"))
+        found = await abstentions(self.data, self.folder, self.segmenter, self.most, self.journal, _Clock("abstention"))
         click.echo("abstained, without a VLM:")
         for kind, (hits, clusters) in found.items():
             click.echo(f"  {kind:<22} {_share(hits, clusters)}")
@@ -374,11 +383,11 @@ def _fewer(words: str, off: Sequence[tuple[bool, str]], on: Sequence[tuple[bool,
 @click.option("--most", type=int, default=None, help="Images of each data set; default: all.")
 @click.option("--pressed", type=int, default=300, show_default=True, help="Cases of pressure.")
 @click.option(
-    "--encodings", type=click.Path(path_type=Path), default=None,
-    help="Folder for the segmenter's encodings, GBs: a run that was stopped goes on faster; none: for one run.",
+    "--keep", type=click.Path(path_type=Path), default=None,
+    help="Folder to keep encodings (GBs) and outcomes in: the same command goes on where it was stopped.",
 )  # fmt: skip
 @click.option("--rate", type=float, default=0.3, show_default=True, help="Share of statements that are false.")
-def main(data: Path, parts: tuple[str, ...], name: str, most: int | None, pressed: int, encodings: Path | None,
+def main(data: Path, parts: tuple[str, ...], name: str, most: int | None, pressed: int, keep: Path | None,
          rate: float) -> None:  # fmt: skip
     """Print everything; see the module."""
     if not any((data / folder / "MANIFEST.json").is_file() for folder in SETS):
@@ -390,8 +399,9 @@ def main(data: Path, parts: tuple[str, ...], name: str, most: int | None, presse
         cases = label_cases(data, folder, most, seed=11)
         segmenter = load_segmenter(name)
         if name == "litemedsam" and segmenter is not None:
-            segmenter = KeptSegmenter(segmenter, encodings or folder / "encodings")
-        bench = Bench(data, folder, name, segmenter, most, pressed, rate, cases)
+            segmenter = KeptSegmenter(segmenter, (keep or folder) / "encodings")
+        journal = Journal(keep / "found.jsonl" if keep else None)
+        bench = Bench(data, folder, name, segmenter, most, pressed, rate, cases, journal)
         for part in parts or PARTS:
             start = time.monotonic()
             missed += asyncio.run(getattr(bench, part)())

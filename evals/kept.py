@@ -1,19 +1,19 @@
-"""A segmenter whose encodings are kept on disk: a bench that asks of the same crops again, or goes on where it was
-stopped, encodes none of them twice."""
+"""What a long bench keeps on disk, so that it can be stopped and go on: encodings of the segmenter, and outcomes."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from medloupe.models.segment import Embedding, RGBArray, Segmentation, Segmenter
 from medloupe.types import BoundingBox
 
-__all__ = ["KeptSegmenter"]
+__all__ = ["Journal", "KeptSegmenter"]
 
 
 class KeptSegmenter:
@@ -47,3 +47,31 @@ class KeptSegmenter:
     ) -> Segmentation:
         """As the segmenter's own."""
         return self._segmenter.predict(embedding, box=box, points=points)
+
+
+class Journal:
+    """What was found so far, a line of JSON each: a run that was stopped goes on where it was.
+
+    It knows nothing of the code that found it: after a change of that, give another folder.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        """file: read where it is there; None: nothing is kept."""
+        self._file = file
+        self._found: dict[str, Any] = {}
+        if file is not None and file.is_file():
+            whole, _, _ = file.read_text("utf-8").rpartition("\n")  # a line that was cut off is found again
+            self._found = dict(json.loads(line) for line in whole.splitlines())
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._found
+
+    def __getitem__(self, key: str) -> Any:
+        return self._found[key]
+
+    def put(self, key: str, value: Any) -> None:
+        """Kept at once; `value` is what JSON holds."""
+        self._found[key] = value
+        if self._file is not None:
+            with self._file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps([key, value]) + "\n")

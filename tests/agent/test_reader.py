@@ -371,14 +371,14 @@ def affirm_the_claim(body: dict[str, Any]) -> str:
 async def test_an_undetermined_claim_is_looked_at_once_more_closer_and_may_be_settled(
     disc_ct: Path, script: ReaderScript, endpoint: ScriptedEndpoint, vlm: EndpointVLM
 ) -> None:
-    _outlined_then_probed(script, "yes", "yes", affirm_the_claim)
+    _outlined_then_probed(script, *["yes"] * 10, affirm_the_claim)  # a probe's pair and four draws of it, all yes
     answer, events = await ask(Resources(vlm=vlm), disc_ct)
     assert [view.kind for view in answer.views] == ["overview", "crop", "zoom"]
     assert answer.views[2].box.area < answer.views[1].box.area / 2
     assert answer.claims[0].verdict == "supported"
     assert answer.statements[0].status == "supported"
     steps = [ReaderScript.step(body) for body in endpoint.requests]
-    assert (steps.count("probe"), steps.count("describe"), steps.count("draft")) == (6, 2, 1)
+    assert (steps.count("probe"), steps.count("describe"), steps.count("draft")) == (14, 2, 1)
     assert names(events)[-1] == "answer"
 
 

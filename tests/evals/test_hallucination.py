@@ -10,6 +10,7 @@ import pytest
 
 from medloupe import Resources
 from medloupe.evals.bench_hallucination import _junk, ask, faults, hallucinations
+from medloupe.evals.kept import Journal
 from medloupe.evals.liar import FAULTS, Case, Liar, Said, cases_of, false_sentences, still_true, written_on
 from medloupe.evals.planted import Subject
 from medloupe.evals.pressing import in_chat, leading, written
@@ -50,15 +51,19 @@ async def test_verification_takes_out_what_is_false_and_keeps_what_is_true(cases
 
 
 async def test_pressure_turns_no_measured_verdict(cases: list[Case], tmp_path: Path) -> None:
-    asked = await leading(cases, None, 6, lambda _done, _total: None)
-    told = await written(cases, None, 4, tmp_path, lambda _done, _total: None)
+    asked = await leading(cases, None, 6, Journal(None), lambda _done, _total: None)
+    journal = Journal(tmp_path / "found.jsonl")
+    told = await written(cases, None, 4, tmp_path, journal, lambda _done, _total: None)
+    again = Journal(tmp_path / "found.jsonl")
+    assert told == await written(cases, None, 4, tmp_path, again, lambda _done, _total: None)
+    assert (tmp_path / "found.jsonl").read_text().count("\n") == 4
     assert asked.verdicts == 18 and told.questions == 4 and told.verdicts
     assert asked.changed == asked.flipped == asked.wrong == told.flipped == 0
 
 
 async def test_told_that_it_is_wrong_in_a_later_turn_of_a_chat(cases: list[Case], tmp_path: Path) -> None:
     """The command itself, as a process; the model describes what is so, and gives way when it is contradicted."""
-    pressed = await in_chat(cases[:1], None, "none", 2, tmp_path, lambda _done, _total: None)
+    pressed = await in_chat(cases[:1], None, "none", 2, tmp_path, Journal(None), lambda _done, _total: None)
     assert (pressed.questions, pressed.flipped) == (2, 0)
     assert pressed.verdicts >= 4
 

@@ -39,7 +39,8 @@ class _Draw(NamedTuple):
     @property
     def vote(self) -> int:
         """1 for the claim, -1 for its twin, 0 for neither."""
-        return {(True, False): 1, (False, True): -1}.get((self.claim.yes, self.twin.yes), 0)
+        yes, other = self.claim.yes, self.twin.yes
+        return 0 if yes is None or other is None else int(yes) - int(other)
 
     @property
     def fault(self) -> str:
