@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from medloupe.agent.asked import answers
+from medloupe.agent.asked import answers, of_what_was_asked
 from medloupe.agent.confidence import Calibration
 from medloupe.agent.messages import PROMPTS
 from medloupe.prompts import prompt
@@ -25,7 +25,7 @@ def write_answer(
 
     It says supported and corrected statements. Of the rest it names the kind and never the content ("presence of
     fracture", "density"), so that nothing unconfirmed reads as evidence. It abstains where nothing is left to say, or
-    nothing of what the question asks for.
+    nothing of what the question asks for; what was confirmed of the same thing is said all the same.
     """
     left_out = _left_out(statements, claims, verdicts)
     said = [s for s in statements if s.status in ("supported", "corrected")]
@@ -34,7 +34,9 @@ def write_answer(
     if not said:
         return f"No answer: nothing that was drafted could be supported. {left_out}".rstrip(), True
     if not answers(question, said, claims, image):
-        return f"No answer: nothing that answers the question could be supported. {left_out}".rstrip(), True
+        stand = of_what_was_asked(question, said, claims, image)
+        confirmed = f"Confirmed beside it: {' '.join(s.text for s in stand)} " if stand else ""
+        return f"No answer: nothing that answers the question could be supported. {confirmed}{left_out}".rstrip(), True
     return " ".join([*(s.text for s in said), *([left_out] if left_out else [])]), False
 
 

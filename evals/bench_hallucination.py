@@ -106,6 +106,8 @@ class Tally:
     """The same of those that pixels can decide: all but the bare findings, which are asked of a model that errs."""
     withheld_findings: list[tuple[bool, str]] = field(default_factory=list)
     """The same of the bare findings."""
+    beside: list[tuple[bool, str]] = field(default_factory=list)
+    """Of each true statement drafted: whether it is said, but in an answer that abstains from the question."""
     calls: list[int] = field(default_factory=list)
     """VLM requests of each checked session."""
 
@@ -163,13 +165,14 @@ def _judge(drafted: Sequence[Said], answer: Answer, case: Case, tally: Tally) ->
     """Statements keep the draft's order and number."""
     for said, statement in zip(drafted, answer.statements, strict=True):
         true = said.true if statement.status != "corrected" else still_true(said, statement.text)
-        asserted = statement.status in ("supported", "corrected") and not answer.abstained
-        withheld = statement.status == "undetermined" or (statement.status != "refuted" and answer.abstained)
+        asserted = statement.status in ("supported", "corrected") and statement.text in answer.answer
+        withheld = statement.status != "refuted" and not asserted
         if asserted:
             tally.on.append((not true, case.image))
         if said.true:
             tally.spoilt.append((not withheld and not (asserted and true), case.image))
             tally.withheld.append((withheld, case.image))
+            tally.beside.append((asserted and answer.abstained, case.image))
             apart = tally.withheld_findings if said.kind == "finding" else tally.withheld_measured
             apart.append((withheld, case.image))
     tally.strict_on += _strict(case, answer)
@@ -180,8 +183,7 @@ def _judge(drafted: Sequence[Said], answer: Answer, case: Case, tally: Tally) ->
 
 def _strict(case: Case, answer: Answer) -> list[tuple[bool, str]]:
     wrong = false_sentences(case, answer.answer)
-    said = [s for statement in answer.statements for s in ([statement.text] if not answer.abstained else [])
-            if s in answer.answer]  # fmt: skip
+    said = [statement.text for statement in answer.statements if statement.text in answer.answer]
     return [(True, case.image)] * len(wrong) + [(False, case.image)] * max(len(said) - len(wrong), 0)
 
 
@@ -319,6 +321,7 @@ class Bench:
             ("of them left out, not confirmed", tally.withheld),
             ("left out of those that pixels decide", tally.withheld_measured),
             ("left out of bare findings", tally.withheld_findings),
+            ("said, in answers that abstain", tally.beside),
         ):  # fmt: skip
             click.echo(f"  {words:<41}{_pairs(found)}")
         _fewer("statements", tally.off, tally.on)

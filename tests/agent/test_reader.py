@@ -507,6 +507,19 @@ async def test_a_size_is_no_answer_about_an_organ_that_is_not_confirmed(
     assert answer.answer == "The kidney measures 20 mm."
 
 
+async def test_an_answer_that_abstains_says_what_was_confirmed_of_the_same_thing(
+    disc_ct: Path, script: ReaderScript, vlm: EndpointVLM
+) -> None:
+    claim = {"attribute": "site", "value": "image left", "view": 1}
+    script.draft = [drafted("It lies in the left part of the image.", claim)]
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct, "How large is the lesion?")
+    assert answer.abstained and answer.confidence is None
+    assert answer.answer == (
+        "No answer: nothing that answers the question could be supported. "
+        "Confirmed beside it: It lies in the left part of the image."
+    )
+
+
 async def test_claims_are_numbered_on_over_a_session(disc_ct: Path, tmp_path: Path, vlm: EndpointVLM) -> None:
     config = {"configurable": {"thread_id": "s1"}}
     seen: list[str] = []
