@@ -41,7 +41,7 @@ __all__ = ["PARTS", "Tally", "abstentions", "faults", "hallucinations", "label_c
 
 SETS = ("us_breast_lesions_usg", "mri_brain_tumour_brisc2025", "derm_isic2017_val", "ct_lung_tumour_msd")
 PARTS = ("hallucination", "pressure", "faults", "abstention")
-REPEATS = 6
+REPEATS = 12
 """Questions an image, each with its own draw of what is false."""
 FAULTED = 6
 """Images that every fault is tried on."""
