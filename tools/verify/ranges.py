@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from medloupe.errors import ActionRejected
 from medloupe.tools.look import Loupe
 from medloupe.tools.measure.vocabulary import threshold
-from medloupe.tools.verify._outlines import Consensus, consensus
+from medloupe.tools.verify._outlines import Consensus, across, consensus
 from medloupe.types import Measurement, Quantity, Region
 
 __all__ = ["with_ranges"]
@@ -33,22 +33,24 @@ def with_ranges(measurement: Measurement, region: Region, loupe: Loupe) -> Measu
         fresh = consensus(loupe.outlines(region.image, region.box), image.spacing)
         if fresh is None or (region.mask and fresh.mask.iou(region.mask) < threshold("outline", "same_object")):
             return measurement
-        anew = loupe.measure(region.model_copy(update={"mask": fresh.mask, "predicted_iou": fresh.predicted_iou}))
     except ActionRejected:
         return measurement
+    size, spacing = across(fresh.mask, image.spacing), image.spacing
+    area = fresh.mask.area * (spacing.row_mm * spacing.column_mm if spacing else 1.0)
+    anew = dict(zip(_SIZES, (size.longest, size.shortest, area), strict=True))
     quantities = tuple(_ranged(quantity, anew, fresh) for quantity in measurement.quantities)
     return measurement.model_copy(update={"quantities": quantities})
 
 
-def _ranged(quantity: Quantity, anew: Measurement, fresh: Consensus) -> Quantity:
+def _ranged(quantity: Quantity, anew: Mapping[str, float], fresh: Consensus) -> Quantity:
     """A size, as it is or as a range; anything else as it is."""
-    other = anew.get(quantity.name) if quantity.name in _SIZES else None
-    if other is None or isinstance(other.value, str) or isinstance(quantity.value, str):
+    other = anew.get(quantity.name)
+    if other is None or isinstance(quantity.value, str):
         return quantity
     power = 2 if quantity.name == "area" else 1
     least, most = (factor**power for factor in getattr(fresh.spread, quantity.name))
-    every = (quantity.value, other.value * least, other.value, other.value * most)
-    apart = max(quantity.value / other.value, other.value / quantity.value) ** (1 / power)
+    every = (quantity.value, other * least, other, other * most)
+    apart = max(quantity.value / other, other / quantity.value) ** (1 / power)
     sure = threshold(quantity.name, "supported_ratio") ** (1 / threshold(quantity.name, "weak_factor"))
     if apart <= sure:
         return quantity
