@@ -60,7 +60,10 @@ class Journal:
         self._file = file
         self._found: dict[str, Any] = {}
         if file is not None and file.is_file():
-            whole, _, _ = file.read_text("utf-8").rpartition("\n")  # a line that was cut off is found again
+            text = file.read_text("utf-8")
+            whole = text[: text.rfind("\n") + 1]
+            if whole != text:  # a line that was cut off: found again
+                file.write_text(whole, "utf-8")
             self._found = dict(json.loads(line) for line in whole.splitlines())
 
     def __contains__(self, key: str) -> bool:

@@ -10,10 +10,12 @@ import pytest
 
 from medloupe import Resources
 from medloupe.evals.bench_hallucination import _junk, ask, faults, hallucinations
-from medloupe.evals.kept import Journal
+from medloupe.evals.kept import Journal, KeptSegmenter
 from medloupe.evals.liar import FAULTS, Case, Liar, Said, cases_of, false_sentences, still_true, written_on
 from medloupe.evals.planted import Subject
 from medloupe.evals.pressing import in_chat, leading, written
+from medloupe.models.segment import load_segmenter
+from medloupe.types import BoundingBox
 
 
 @pytest.fixture
@@ -113,3 +115,25 @@ async def test_with_verification_off_the_draft_is_said_as_it_stands_and_the_answ
 )
 def test_corrections_are_judged_by_the_truth(kind: str, right: float | str, text: str, true: bool) -> None:
     assert still_true(Said(kind, "as said", False, right), text) is true  # type: ignore[arg-type]
+
+
+def test_what_was_encoded_is_read_back_and_gives_the_same_mask(cases: list[Case], tmp_path: Path) -> None:
+    network = load_segmenter("litemedsam")
+    assert network is not None
+    picture = np.ascontiguousarray(np.repeat(cv2.imread(str(cases[0].study), 0)[..., None], 3, axis=2))
+    first, again = (KeptSegmenter(network, tmp_path / "kept") for _ in range(2))
+    box = BoundingBox(x0=45, y0=50, x1=135, y1=110)
+    made, read = (kept.predict(kept.set_image(picture), box=box) for kept in (first, again))
+    assert made.mask.any() and np.array_equal(made.mask, read.mask) and made.predicted_iou == read.predicted_iou
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+
+
+def test_a_line_that_was_cut_off_is_found_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "found.jsonl")
+    journal.put("a", True)
+    journal.put("b", [1, 2])
+    (tmp_path / "found.jsonl").write_text((tmp_path / "found.jsonl").read_text()[:-4])
+    again = Journal(tmp_path / "found.jsonl")
+    assert again["a"] is True and "b" not in again
+    again.put("b", [1, 2])
+    assert Journal(tmp_path / "found.jsonl")["b"] == [1, 2]
