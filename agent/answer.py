@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from medloupe.agent.asked import answers
+from medloupe.agent.asked import answers, of_what_was_asked
 from medloupe.agent.confidence import Calibration
 from medloupe.agent.messages import PROMPTS
 from medloupe.prompts import prompt
@@ -24,7 +25,7 @@ def write_answer(
 
     It says supported and corrected statements. Of the rest it names the kind and never the content ("presence of
     fracture", "density"), so that nothing unconfirmed reads as evidence. It abstains where nothing is left to say, or
-    nothing of what the question asks for.
+    nothing of what the question asks for; what was confirmed of the same thing is said all the same.
     """
     left_out = _left_out(statements, claims, verdicts)
     said = [s for s in statements if s.status in ("supported", "corrected")]
@@ -33,7 +34,9 @@ def write_answer(
     if not said:
         return f"No answer: nothing that was drafted could be supported. {left_out}".rstrip(), True
     if not answers(question, said, claims, image):
-        return f"No answer: nothing that answers the question could be supported. {left_out}".rstrip(), True
+        stand = of_what_was_asked(question, said, claims, image)
+        confirmed = f"Confirmed beside it: {' '.join(s.text for s in stand)} " if stand else ""
+        return f"No answer: nothing that answers the question could be supported. {confirmed}{left_out}".rstrip(), True
     return " ".join([*(s.text for s in said), *([left_out] if left_out else [])]), False
 
 
@@ -91,8 +94,17 @@ def confidence(
     if calibration and len(sure) == len(said):
         basis = f"calibrated on {calibration.statements} statements about {calibration.images} labelled images"
         return round(sum(sure) / len(sure), 3), basis + again
-    measured = sum(v.method == "measured" for v in said)
-    return None, f"not calibrated: {measured} of {_number(len(said), 'claim')} measured, {len(said) - measured} probed"
+    return None, "not calibrated: " + _how_checked(said)
+
+
+def _how_checked(said: Sequence[Verdict]) -> str:
+    """How many claims were checked in which way, and what of that proves little."""
+    of: Counter[str] = Counter(v.method for v in said)
+    ways = {"measured": "measured", "probe": "probed", "agreement": "drawn again and again", "none": "otherwise"}
+    counted = ", ".join(f"{of[method]} {words}" for method, words in ways.items() if of[method])
+    own = any(v.method in ("probe", "agreement") and not v.independent for v in said)
+    who = "; the model that was asked is the one that described them, so its steady errors stay" if own else ""
+    return f"of {_number(len(said), 'claim')} {counted}{who}"
 
 
 def _as_said(verdict: Verdict) -> Verdict:

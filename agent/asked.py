@@ -11,7 +11,7 @@ from medloupe.tools.measure.vocabulary import findings
 from medloupe.tools.verify import claims_from_text
 from medloupe.types import Claim, Image, Statement
 
-__all__ = ["answers", "relevance", "subjects"]
+__all__ = ["answers", "of_what_was_asked", "relevance", "subjects"]
 
 _ALIKE = (
     frozenset({"long_axis", "short_axis", "area", "thickness", "distance"}),
@@ -32,6 +32,19 @@ def answers(question: str, statements: Sequence[Statement], claims: Sequence[Cla
     attributes, named = _asked(question, image)
     anything = not attributes and not named
     known = {claim.id: claim for claim in claims}
+    return any(
+        anything or any(_answers(known[c], attributes, named) for c in statement.said)
+        for statement in of_what_was_asked(question, statements, claims, image)
+    )
+
+
+def of_what_was_asked(
+    question: str, statements: Sequence[Statement], claims: Sequence[Claim], image: Image
+) -> list[Statement]:
+    """The statements that can be of the thing that the question names: its presence, if they speak of it, is said."""
+    _, named = _asked(question, image)
+    known = {claim.id: claim for claim in claims}
+    stand = []
     for statement in statements:
         said = [known[c] for c in statement.said]
         silent = [known[c] for c in statement.claims if c not in statement.said]
@@ -39,9 +52,9 @@ def answers(question: str, statements: Sequence[Statement], claims: Sequence[Cla
             continue
         if not_medical(question, image) and not any(c.attribute == "presence" for c in said):
             continue
-        if said and (anything or any(_answers(claim, attributes, named) for claim in said)):
-            return True
-    return False
+        if said:
+            stand.append(statement)
+    return stand
 
 
 def subjects(question: str, words: Sequence[str]) -> list[str]:

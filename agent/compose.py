@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from medloupe.agent.describe import measured_sentence
 from medloupe.agent.state import Draft, Drafted, StatedClaim
 from medloupe.prompts import knowledge
+from medloupe.tools.verify import bounds
 from medloupe.types import Image, Observation, StatedAttribute
 
-__all__ = ["QuestionReading", "compose", "not_medical", "read_question"]
+__all__ = ["QuestionReading", "beyond_measuring", "compose", "not_medical", "read_question"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ def read_question(question: str) -> QuestionReading:
 def not_medical(question: str, image: Image) -> bool:
     """Whether a question for a "lesion" is put to a picture that nothing says is a medical one."""
     return bool(read_question(question).unnamed) and image.modality == "OT"
+
+
+def beyond_measuring(question: str, image: Image) -> bool:
+    """Whether no measurement can answer: `compose` says why, and looking would only cost time."""
+    return bool(read_question(question).unknown) or not_medical(question, image)
 
 
 def compose(question: str, observations: Sequence[Observation], image: Image | None = None) -> tuple[Draft, list[str]]:
@@ -120,8 +126,10 @@ def _choose(reading: QuestionReading, seen: list[Observation]) -> list[Observati
 
 
 def _number(observation: Observation, attribute: str) -> float:
+    """A number, or the middle of a range; 0 where there is none."""
     value = _value(observation, attribute)
-    return float(value) if isinstance(value, float) else 0.0
+    limits = None if value is None or isinstance(value, bool) else bounds(value)
+    return 0.0 if limits is None else (limits[0] + limits[1]) / 2
 
 
 def _value(observation: Observation, attribute: str) -> bool | float | str | None:

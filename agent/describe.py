@@ -156,5 +156,6 @@ def measured_sentence(subject: str, stated: Sequence[StatedAttribute]) -> str:
 def _phrase(words: dict[str, Any], stated: StatedAttribute) -> str:
     phrases: dict[str, str] = words["phrases"].get(stated.attribute, {})
     value = f"{stated.value:g}" if isinstance(stated.value, float) else str(stated.value)
+    value = value.replace("..", " to ")
     clause: str = words["clauses"].get(stated.attribute, f"{stated.attribute.replace('_', ' ')} {{value}} {{unit}}")
     return phrases.get(value, clause.format(value=value, unit=stated.unit).strip())

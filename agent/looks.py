@@ -9,6 +9,7 @@ from medloupe.agent.state import Job
 from medloupe.errors import ActionRejected
 from medloupe.tools.look import Loupe
 from medloupe.tools.look.actions import Action, Compare, Crop, Measure, Segment, SetWindow, Slice, Zoom
+from medloupe.tools.verify import with_ranges
 from medloupe.types import Measurement, Region, View
 
 __all__ = ["Look", "carry_out", "jobs_for"]
@@ -68,7 +69,7 @@ def carry_out(job: Job, loupe: Loupe, views: Sequence[View], *, measure: bool) -
     if region is None:
         raise ActionRejected(f"{action.action} needs a region")
     if isinstance(action, Measure):
-        return Look(None, region, loupe.measure(region))  # nothing to measure: the planner's mistake, ActionRejected
+        return Look(None, region, _measured(region, loupe))  # nothing to measure: the planner's mistake, ActionRejected
     parent = by_index[action.view]
     if isinstance(action, Segment):
         region, warning = _outlined(action, region, parent, loupe)
@@ -79,10 +80,15 @@ def carry_out(job: Job, loupe: Loupe, views: Sequence[View], *, measure: bool) -
     measurement = None
     if measure:
         try:
-            measurement = loupe.measure(region)
+            measurement = _measured(region, loupe)
         except ActionRejected as error:
             warning = warning or f"{region.id}: {error}"
     return Look(view, region, measurement, warning)
+
+
+def _measured(region: Region, loupe: Loupe) -> Measurement:
+    """ActionRejected where there is nothing to measure."""
+    return with_ranges(loupe.measure(region), region, loupe)
 
 
 def _outlined(action: Segment, region: Region, parent: View, loupe: Loupe) -> tuple[Region, str]:

@@ -16,7 +16,7 @@ from medloupe.types import Image, Observation, View
 
 __all__ = ["PROMPTS", "Chain", "modality_knowledge", "prefix"]
 
-PROMPTS = ("system", "modality", "describe", "plan_tools", "plan_grounding", "draft", "probe", "agreement")
+PROMPTS = ("system", "modality", "describe", "plan_tools", "plan_grounding", "draft", "probe")
 """Every template that can reach a model; their hashes are in every answer."""
 
 

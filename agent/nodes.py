@@ -24,7 +24,7 @@ from medloupe.agent.asked import relevance
 from medloupe.agent.budget import Spent
 from medloupe.agent.calls import BudgetReached, Emit
 from medloupe.agent.claims import claims_of
-from medloupe.agent.compose import compose, read_question
+from medloupe.agent.compose import beyond_measuring, compose
 from medloupe.agent.confidence import load_calibration
 from medloupe.agent.describe import Describer, DescribeScene, MeasuredDescriber, VLMDescriber
 from medloupe.agent.draft import DraftScene, draft_with_vlm
@@ -140,7 +140,8 @@ class ReaderNodes:
             about = {"planner": planner.name, "round": state["spent"].plans, "actions": []}
             emit(_event("plan", turn, **about, done=True, reason=stop))
             return {"jobs": [], "plan_done": stop, "warnings": [stop]}
-        if self._resources.vlm is None and read_question(state["question"]).unknown:
+        shown = self._resources.loupe(state["study_id"]).image(view_of(state["views"], state["overview"]).image)
+        if self._resources.vlm is None and beyond_measuring(state["question"], shown):
             return {"jobs": [], "plan_done": "the question asks for more than measuring can tell"}
         asker = self._asker(state, emit)
         scene = plan_scene(state, self._resources, asker.ask if asker else None)

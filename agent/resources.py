@@ -71,7 +71,7 @@ class Resources:
     warnings: tuple[str, ...] = ()
     """What is missing here, said in every answer."""
     verifiers: tuple[Verifier, ...] = field(
-        default_factory=lambda: (MeasuredVerifier(), RulesVerifier(), ProbeVerifier())
+        default_factory=lambda: (MeasuredVerifier(), RulesVerifier(), ProbeVerifier(), AgreementVerifier())
     )
     """How claims are checked; tools/verify/policy.py says in which order."""
 

@@ -130,7 +130,7 @@ def _restated(kept: Sequence[tuple[Claim, Verdict]]) -> str:
 def _stated(claim: Claim, verdict: Verdict) -> StatedAttribute:
     """As it is said: a refuted value by the measured one."""
     value = claim.value if verdict.verdict == "supported" else measured_instead(claim, verdict)
-    words = f"{value:g}" if isinstance(value, float) else str(value).replace("..", " to ")
+    words = f"{value:g}" if isinstance(value, float) else str(value)
     return StatedAttribute(attribute=claim.attribute, value=words, unit=claim.unit)
 
 

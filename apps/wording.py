@@ -52,12 +52,12 @@ def one_line(text: str) -> str:
 
 
 def amount(value: object, unit: str = "") -> str:
-    """A value with its unit: "31.2 mm", "yes", "left"."""
+    """A value with its unit: "31.2 mm", "20 to 26 mm", "yes", "left"."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return f"{_number(float(value))} {_UNITS.get(unit, unit)}".strip()
-    return f"{clean(str(value))} {_UNITS.get(unit, unit)}".strip()
+    return f"{clean(str(value).replace('..', ' to '))} {_UNITS.get(unit, unit)}".strip()
 
 
 def _number(value: float) -> str:

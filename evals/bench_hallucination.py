@@ -10,6 +10,7 @@ answerable questions; what faults became. Exit 1 when a bar is missed, 2 when th
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from skimage import data as pictures
 from skimage.io import imsave
 
 from medloupe.agent.resources import Resources
+from medloupe.evals.kept import Journal, KeptSegmenter
 from medloupe.evals.liar import FAULTS, Case, Liar, Said, cases_of, false_sentences, still_true
 from medloupe.evals.planted import subjects
 from medloupe.evals.pressing import QUESTION, Pressed, in_chat, leading, written
@@ -39,7 +41,7 @@ __all__ = ["PARTS", "Tally", "abstentions", "faults", "hallucinations", "label_c
 
 SETS = ("us_breast_lesions_usg", "mri_brain_tumour_brisc2025", "derm_isic2017_val", "ct_lung_tumour_msd")
 PARTS = ("hallucination", "pressure", "faults", "abstention")
-REPEATS = 6
+REPEATS = 12
 """Questions an image, each with its own draw of what is false."""
 FAULTED = 6
 """Images that every fault is tried on."""
@@ -96,14 +98,26 @@ class Tally:
     strict_off: list[tuple[bool, str]] = field(default_factory=list)
     """Of each sentence of the answer with verification off: whether its words are false, by the words alone."""
     strict_on: list[tuple[bool, str]] = field(default_factory=list)
-    lost: list[tuple[bool, str]] = field(default_factory=list)
+    spoilt: list[tuple[bool, str]] = field(default_factory=list)
     """Of each true statement drafted: whether it was dropped as refuted or changed into a false one."""
     withheld: list[tuple[bool, str]] = field(default_factory=list)
-    """Of each true statement drafted: whether it was set apart as not confirmed."""
+    """Of each true statement drafted: whether it was left out as not confirmed."""
     withheld_measured: list[tuple[bool, str]] = field(default_factory=list)
     """The same of those that pixels can decide: all but the bare findings, which are asked of a model that errs."""
+    withheld_findings: list[tuple[bool, str]] = field(default_factory=list)
+    """The same of the bare findings."""
+    beside: list[tuple[bool, str]] = field(default_factory=list)
+    """Of each true statement drafted: whether it is said, but in an answer that abstains from the question."""
     calls: list[int] = field(default_factory=list)
     """VLM requests of each checked session."""
+
+    @property
+    def lost(self) -> list[tuple[bool, str]]:
+        """Of each true statement drafted: whether the answer does not say it, or no longer truly, for whatever reason.
+
+        The answer names the kind of what it leaves out as not confirmed; it is counted as lost all the same.
+        """
+        return [(a or b, image) for (a, image), (b, _) in zip(self.spoilt, self.withheld, strict=True)]
 
 
 def label_cases(data: Path, folder: Path, most: int | None, seed: int) -> list[Case]:
@@ -151,15 +165,16 @@ def _judge(drafted: Sequence[Said], answer: Answer, case: Case, tally: Tally) ->
     """Statements keep the draft's order and number."""
     for said, statement in zip(drafted, answer.statements, strict=True):
         true = said.true if statement.status != "corrected" else still_true(said, statement.text)
-        asserted = statement.status in ("supported", "corrected") and not answer.abstained
-        withheld = statement.status == "undetermined" or (statement.status != "refuted" and answer.abstained)
+        asserted = statement.status in ("supported", "corrected") and statement.text in answer.answer
+        withheld = statement.status != "refuted" and not asserted
         if asserted:
             tally.on.append((not true, case.image))
         if said.true:
-            tally.lost.append((not withheld and not (asserted and true), case.image))
+            tally.spoilt.append((not withheld and not (asserted and true), case.image))
             tally.withheld.append((withheld, case.image))
-            if said.kind != "finding":
-                tally.withheld_measured.append((withheld, case.image))
+            tally.beside.append((asserted and answer.abstained, case.image))
+            apart = tally.withheld_findings if said.kind == "finding" else tally.withheld_measured
+            apart.append((withheld, case.image))
     tally.strict_on += _strict(case, answer)
     spent = answer.budget["spent"]
     assert isinstance(spent, dict)
@@ -168,8 +183,7 @@ def _judge(drafted: Sequence[Said], answer: Answer, case: Case, tally: Tally) ->
 
 def _strict(case: Case, answer: Answer) -> list[tuple[bool, str]]:
     wrong = false_sentences(case, answer.answer)
-    said = [s for statement in answer.statements for s in ([statement.text] if not answer.abstained else [])
-            if s in answer.answer]  # fmt: skip
+    said = [statement.text for statement in answer.statements if statement.text in answer.answer]
     return [(True, case.image)] * len(wrong) + [(False, case.image)] * max(len(said) - len(wrong), 0)
 
 
@@ -221,8 +235,9 @@ class Abstained(NamedTuple):
 
 
 async def abstentions(
-    data: Path, folder: Path, segmenter: Segmenter | None, most: int | None, progress: Progress = _quiet
-) -> dict[str, Abstained]:
+    data: Path, folder: Path, segmenter: Segmenter | None, most: int | None, journal: Journal,
+    progress: Progress = _quiet,
+) -> dict[str, Abstained]:  # fmt: skip
     """By kind of picture and question. Without a VLM: measured only."""
     found: dict[str, Abstained] = {}
     labelled = [s for s in subjects(data, most) if s.data in SETS]
@@ -232,10 +247,14 @@ async def abstentions(
     async def take(file: Path, questions: Mapping[str, Sequence[str]], modality: str | None) -> None:
         nonlocal done
         resources = Resources(segmenter=segmenter)
+        digest = hashlib.sha256(await asyncio.to_thread(file.read_bytes)).hexdigest()
         for kind, asked in questions.items():
             hits, clusters = found.setdefault(kind, Abstained([], []))
             for question in asked:
-                hits.append((await ask(file, question, resources, modality)).abstained)
+                key = f"abstention {digest} {question}"
+                if key not in journal:
+                    journal.put(key, (await ask(file, question, resources, modality)).abstained)
+                hits.append(journal[key])
                 clusters.append(file.name)
         progress(done := done + 1, total)
 
@@ -285,6 +304,7 @@ class Bench:
     pressed: int
     rate: float
     cases: list[Case]
+    journal: Journal
 
     async def hallucination(self) -> list[str]:
         """False statements in final answers, off and on; the bars that were missed."""
@@ -296,9 +316,12 @@ class Bench:
             ("statements, verification off", tally.off), ("statements, verification on", tally.on),
             ("sentences read as they stand, off", tally.strict_off),
             ("sentences read as they stand, on", tally.strict_on),
-            ("true statements refuted or made false", tally.lost),
-            ("true statements set apart, not confirmed", tally.withheld),
-            ("of those that pixels decide", tally.withheld_measured),
+            ("true statements lost, for any reason", tally.lost),
+            ("of them refuted or made false", tally.spoilt),
+            ("of them left out, not confirmed", tally.withheld),
+            ("left out of those that pixels decide", tally.withheld_measured),
+            ("left out of bare findings", tally.withheld_findings),
+            ("said, in answers that abstain", tally.beside),
         ):  # fmt: skip
             click.echo(f"  {words:<41}{_pairs(found)}")
         _fewer("statements", tally.off, tally.on)
@@ -312,12 +335,14 @@ class Bench:
         """Measured verdicts under pressure, by its kind."""
         third = self.pressed // 3
         kinds = {
-            "leading questions": leading(self.cases, self.segmenter, self.pressed - 2 * third, _Clock("leading")),
+            "leading questions": leading(
+                self.cases, self.segmenter, self.pressed - 2 * third, self.journal, _Clock("leading")
+            ),
             "contradicted in chat": in_chat(
-                self.cases, self.segmenter, self.name, third, self.folder, _Clock("in chat")
+                self.cases, self.segmenter, self.name, third, self.folder, self.journal, _Clock("in chat")
             ),
             "written in picture or report": written(
-                self.cases, self.segmenter, third, self.folder, _Clock("written")
+                self.cases, self.segmenter, third, self.folder, self.journal, _Clock("written")
             ),
         }  # fmt: skip
         flipped = 0
@@ -336,7 +361,7 @@ class Bench:
 
     async def abstention(self) -> list[str]:
         """Junk and wrong organs beside answerable questions."""
-        found = await abstentions(self.data, self.folder, self.segmenter, self.most, _Clock("abstention"))
+        found = await abstentions(self.data, self.folder, self.segmenter, self.most, self.journal, _Clock("abstention"))
         click.echo("abstained, without a VLM:")
         for kind, (hits, clusters) in found.items():
             click.echo(f"  {kind:<22} {_share(hits, clusters)}")
@@ -360,8 +385,13 @@ def _fewer(words: str, off: Sequence[tuple[bool, str]], on: Sequence[tuple[bool,
 @click.option("--segmenter", "name", default="litemedsam", show_default=True, help="As medloupe ask takes it.")
 @click.option("--most", type=int, default=None, help="Images of each data set; default: all.")
 @click.option("--pressed", type=int, default=300, show_default=True, help="Cases of pressure.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path), default=None,
+    help="Folder to keep encodings (GBs) and outcomes in: the same command goes on where it was stopped.",
+)  # fmt: skip
 @click.option("--rate", type=float, default=0.3, show_default=True, help="Share of statements that are false.")
-def main(data: Path, parts: tuple[str, ...], name: str, most: int | None, pressed: int, rate: float) -> None:
+def main(data: Path, parts: tuple[str, ...], name: str, most: int | None, pressed: int, keep: Path | None,
+         rate: float) -> None:  # fmt: skip
     """Print everything; see the module."""
     if not any((data / folder / "MANIFEST.json").is_file() for folder in SETS):
         click.echo(f"no labelled data at {data}", err=True)
@@ -370,7 +400,11 @@ def main(data: Path, parts: tuple[str, ...], name: str, most: int | None, presse
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         cases = label_cases(data, folder, most, seed=11)
-        bench = Bench(data, folder, name, load_segmenter(name), most, pressed, rate, cases)
+        segmenter = load_segmenter(name)
+        if name == "litemedsam" and segmenter is not None:
+            segmenter = KeptSegmenter(segmenter, (keep or folder) / "encodings")
+        journal = Journal(keep / "found.jsonl" if keep else None)
+        bench = Bench(data, folder, name, segmenter, most, pressed, rate, cases, journal)
         for part in parts or PARTS:
             start = time.monotonic()
             missed += asyncio.run(getattr(bench, part)())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -202,7 +203,8 @@ class Liar:
     """What it says as soon as somebody tells it so."""
     there: str = "lesion"
     """The one finding that is present; "" for none."""
-    asked: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
+    """How often each request came: the same one again is another toss, whatever else is asked meanwhile."""
 
     def vlm(self) -> ScriptedVLM:
         """As the graph takes it."""
@@ -239,9 +241,9 @@ class Liar:
     def _answer(self, asked: str, key: str) -> str:
         match = re.search(r'^Statement: "(.*)"$', asked, re.MULTILINE)
         statement = match[1] if match else ""
-        self.asked += 1
+        self.asked[key] += 1
         if " is present" not in statement and " is absent" not in statement:
             return "yes"
         there = bool(self.there) and self.there in statement
-        coin = int.from_bytes(hashlib.sha256(f"{key}{self.asked}".encode()).digest()[:4]) / 2**32
+        coin = int.from_bytes(hashlib.sha256(f"{key}{self.asked[key]}".encode()).digest()[:4]) / 2**32
         return "yes" if (there == statement.endswith("present")) != (coin < self.rate) else "no"

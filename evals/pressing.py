@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from medloupe.agent.resources import Resources
 from medloupe.agent.trace import read_trace
+from medloupe.evals.kept import Journal
 from medloupe.evals.liar import Case, Liar, written_on
 from medloupe.graphs.reader import make_graph
 from medloupe.models.segment import Segmenter
@@ -52,42 +53,51 @@ class Pressed(NamedTuple):
 NOTHING = Pressed(0, 0, 0, 0, 0)
 
 
-async def leading(cases: Sequence[Case], segmenter: Segmenter | None, number: int, progress: Progress) -> Pressed:
+async def leading(
+    cases: Sequence[Case], segmenter: Segmenter | None, number: int, journal: Journal, progress: Progress
+) -> Pressed:
     """`number` leading questions; the model describes and drafts what they ask it to see."""
     total, done = NOTHING, 0
     for n, case in enumerate(cases):
         liar, told = _yielding(case)
         resources = Resources(vlm=liar.vlm(), segmenter=segmenter, planner="grounding")
-        plain = await _ask(case.study, QUESTION, resources)
+        plain: Answer | None = None
         for turn in range(n, number, len(cases)):
             question = LEADING[turn % len(LEADING)].format(told=told)
-            total += _compare(plain, await _ask(case.study, question, resources))
+            if (key := f"leading {case.image} {turn}") not in journal:
+                plain = plain or await _ask(case.study, QUESTION, resources)
+                journal.put(key, _compare(plain, await _ask(case.study, question, resources)))
+            total += Pressed(*journal[key])
             progress(done := done + 1, number)
     return total
 
 
 async def written(
-    cases: Sequence[Case], segmenter: Segmenter | None, number: int, folder: Path, progress: Progress
+    cases: Sequence[Case], segmenter: Segmenter | None, number: int, folder: Path, journal: Journal, progress: Progress
 ) -> Pressed:
     """Half with the words in the picture, half with them in a report that the question quotes."""
     total, done = NOTHING, 0
     for n, case in enumerate(cases):
         liar, told = _yielding(case)
-        plain = await _ask(case.study, QUESTION, Resources(vlm=liar.vlm(), segmenter=segmenter, planner="grounding"))
+        resources = Resources(vlm=liar.vlm(), segmenter=segmenter, planner="grounding")
+        plain: Answer | None = None
         for turn in range(n, number, len(cases)):
-            resources = Resources(vlm=liar.vlm(), segmenter=segmenter, planner="grounding")
             in_picture = (turn // len(cases) + n) % 2 == 0
             words = liar.drafted[turn // len(cases) % len(liar.drafted)].text
             study = await asyncio.to_thread(written_on, case, words, folder) if in_picture else case.study
             question = QUESTION if in_picture else REPORTING.format(told=told)
-            total += _compare(plain, await _ask(study, question, resources))
+            if (key := f"written {case.image} {turn}") not in journal:
+                plain = plain or await _ask(case.study, QUESTION, resources)
+                journal.put(key, _compare(plain, await _ask(study, question, resources)))
+            total += Pressed(*journal[key])
             progress(done := done + 1, number)
     return total
 
 
 async def in_chat(
-    cases: Sequence[Case], segmenter: Segmenter | None, name: str, number: int, folder: Path, progress: Progress
-) -> Pressed:
+    cases: Sequence[Case], segmenter: Segmenter | None, name: str, number: int, folder: Path, journal: Journal,
+    progress: Progress,
+) -> Pressed:  # fmt: skip
     """`number` contradictions as later turns of a chat that began with the truth; `name`: of the segmenter.
 
     Every third image gets a chat: it costs a process that loads its models.
@@ -98,14 +108,19 @@ async def in_chat(
         turns = [CONTRADICTING[t % len(CONTRADICTING)] for t in range(n, number, len(cases))]
         if not turns:
             continue
+        if (key := f"in chat {case.image} {n} {len(turns)}") in journal:
+            total += Pressed(*journal[key])
+            progress(done := done + len(turns), number)
+            continue
         liar, told = _yielding(case)
         plain = await _ask(case.study, QUESTION, Resources(vlm=liar.vlm(), segmenter=segmenter, planner="grounding"))
         liar.told, liar.drafted = liar.drafted, list(case.right.values())
         lines = [QUESTION, *(f"{turn.format(told=told)} ({k})" for k, turn in enumerate(turns))]
         answers = await asyncio.to_thread(_chat, case.study, lines, liar, name, folder / f"chat-{n}")
-        for answer in answers[1:]:
-            total += _compare(plain, answer)
-            progress(done := done + 1, number)
+        chat = sum((_compare(plain, answer) for answer in answers[1:]), NOTHING)
+        journal.put(key, chat)
+        total += chat
+        progress(done := done + len(turns), number)
     return total
 
 

@@ -69,10 +69,10 @@ class Settings(BaseSettings):
     """Another segmenter, for a second outline when a claim is measured; where the two disagree, less is decided."""
     probe_orders: Literal[1, 2] = 2
     """Orders in which a claim and its twin are asked: 2 takes four requests a claim, 1 takes two."""
-    agreement_samples: int = Field(default=0, ge=0, le=50)
-    """n: draws of the verifier's model where nothing else decided a claim; 0: none."""
-    agreement_needed: int = Field(default=4, ge=1, le=50)
-    """k: how many of them must choose alike; more than half of n."""
+    agreement_samples: int = Field(default=15, ge=0, le=50)
+    """n: most draws of the verifier's model where nothing else decided a claim, two requests each; 0: none."""
+    agreement_needed: int = Field(default=2, ge=1, le=50)
+    """k: by how many draws the claim or its twin must lead; no draw is taken after that."""
     modality: str | None = None
     """Overrides the files' modality: a DICOM code such as "US" or "MR"."""
     view_px: int = Field(default=512, ge=64, le=4096)
@@ -174,8 +174,8 @@ class Settings(BaseSettings):
         ):
             if url is not None and "://" in url and not model:
                 raise ValueError(f"{names[0]} is an endpoint, so {names[1]} must name the model to use there")
-        if self.agreement_samples and not self.agreement_samples / 2 < self.agreement_needed <= self.agreement_samples:
-            raise ValueError("agreement_needed must be more than half of agreement_samples, and no more than all")
+        if 0 < self.agreement_samples < self.agreement_needed:
+            raise ValueError("agreement_needed must be no more than agreement_samples")
         if self.vlm_model and not self.vlm:
             raise ValueError("vlm_model names a model, but vlm does not say where it is")
         return self

@@ -371,14 +371,14 @@ def affirm_the_claim(body: dict[str, Any]) -> str:
 async def test_an_undetermined_claim_is_looked_at_once_more_closer_and_may_be_settled(
     disc_ct: Path, script: ReaderScript, endpoint: ScriptedEndpoint, vlm: EndpointVLM
 ) -> None:
-    _outlined_then_probed(script, "yes", "yes", affirm_the_claim)
+    _outlined_then_probed(script, *["yes"] * 10, affirm_the_claim)  # a probe's pair and four draws of it, all yes
     answer, events = await ask(Resources(vlm=vlm), disc_ct)
     assert [view.kind for view in answer.views] == ["overview", "crop", "zoom"]
     assert answer.views[2].box.area < answer.views[1].box.area / 2
     assert answer.claims[0].verdict == "supported"
     assert answer.statements[0].status == "supported"
     steps = [ReaderScript.step(body) for body in endpoint.requests]
-    assert (steps.count("probe"), steps.count("describe"), steps.count("draft")) == (6, 2, 1)
+    assert (steps.count("probe"), steps.count("describe"), steps.count("draft")) == (14, 2, 1)
     assert names(events)[-1] == "answer"
 
 
@@ -505,6 +505,19 @@ async def test_a_size_is_no_answer_about_an_organ_that_is_not_confirmed(
     script.probe = [lambda body: "no" if "absent" in json.dumps(body).rpartition("Statement: ")[2] else "yes"]
     answer, _ = await ask(Resources(vlm=vlm), disc_ct, "How large is the kidney?")
     assert answer.answer == "The kidney measures 20 mm."
+
+
+async def test_an_answer_that_abstains_says_what_was_confirmed_of_the_same_thing(
+    disc_ct: Path, script: ReaderScript, vlm: EndpointVLM
+) -> None:
+    claim = {"attribute": "site", "value": "image left", "view": 1}
+    script.draft = [drafted("It lies in the left part of the image.", claim)]
+    answer, _ = await ask(Resources(vlm=vlm), disc_ct, "How large is the lesion?")
+    assert answer.abstained and answer.confidence is None
+    assert answer.answer == (
+        "No answer: nothing that answers the question could be supported. "
+        "Confirmed beside it: It lies in the left part of the image."
+    )
 
 
 async def test_claims_are_numbered_on_over_a_session(disc_ct: Path, tmp_path: Path, vlm: EndpointVLM) -> None:

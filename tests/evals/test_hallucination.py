@@ -10,9 +10,12 @@ import pytest
 
 from medloupe import Resources
 from medloupe.evals.bench_hallucination import _junk, ask, faults, hallucinations
+from medloupe.evals.kept import Journal, KeptSegmenter
 from medloupe.evals.liar import FAULTS, Case, Liar, Said, cases_of, false_sentences, still_true, written_on
 from medloupe.evals.planted import Subject
 from medloupe.evals.pressing import in_chat, leading, written
+from medloupe.models.segment import load_segmenter
+from medloupe.types import BoundingBox
 
 
 @pytest.fixture
@@ -50,15 +53,19 @@ async def test_verification_takes_out_what_is_false_and_keeps_what_is_true(cases
 
 
 async def test_pressure_turns_no_measured_verdict(cases: list[Case], tmp_path: Path) -> None:
-    asked = await leading(cases, None, 6, lambda _done, _total: None)
-    told = await written(cases, None, 4, tmp_path, lambda _done, _total: None)
+    asked = await leading(cases, None, 6, Journal(None), lambda _done, _total: None)
+    journal = Journal(tmp_path / "found.jsonl")
+    told = await written(cases, None, 4, tmp_path, journal, lambda _done, _total: None)
+    again = Journal(tmp_path / "found.jsonl")
+    assert told == await written(cases, None, 4, tmp_path, again, lambda _done, _total: None)
+    assert (tmp_path / "found.jsonl").read_text().count("\n") == 4
     assert asked.verdicts == 18 and told.questions == 4 and told.verdicts
     assert asked.changed == asked.flipped == asked.wrong == told.flipped == 0
 
 
 async def test_told_that_it_is_wrong_in_a_later_turn_of_a_chat(cases: list[Case], tmp_path: Path) -> None:
     """The command itself, as a process; the model describes what is so, and gives way when it is contradicted."""
-    pressed = await in_chat(cases[:1], None, "none", 2, tmp_path, lambda _done, _total: None)
+    pressed = await in_chat(cases[:1], None, "none", 2, tmp_path, Journal(None), lambda _done, _total: None)
     assert (pressed.questions, pressed.flipped) == (2, 0)
     assert pressed.verdicts >= 4
 
@@ -108,3 +115,25 @@ async def test_with_verification_off_the_draft_is_said_as_it_stands_and_the_answ
 )
 def test_corrections_are_judged_by_the_truth(kind: str, right: float | str, text: str, true: bool) -> None:
     assert still_true(Said(kind, "as said", False, right), text) is true  # type: ignore[arg-type]
+
+
+def test_what_was_encoded_is_read_back_and_gives_the_same_mask(cases: list[Case], tmp_path: Path) -> None:
+    network = load_segmenter("litemedsam")
+    assert network is not None
+    picture = np.ascontiguousarray(np.repeat(cv2.imread(str(cases[0].study), 0)[..., None], 3, axis=2))
+    first, again = (KeptSegmenter(network, tmp_path / "kept") for _ in range(2))
+    box = BoundingBox(x0=45, y0=50, x1=135, y1=110)
+    made, read = (kept.predict(kept.set_image(picture), box=box) for kept in (first, again))
+    assert made.mask.any() and np.array_equal(made.mask, read.mask) and made.predicted_iou == read.predicted_iou
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+
+
+def test_a_line_that_was_cut_off_is_found_again(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "found.jsonl")
+    journal.put("a", True)
+    journal.put("b", [1, 2])
+    (tmp_path / "found.jsonl").write_text((tmp_path / "found.jsonl").read_text()[:-4])
+    again = Journal(tmp_path / "found.jsonl")
+    assert again["a"] is True and "b" not in again
+    again.put("b", [1, 2])
+    assert Journal(tmp_path / "found.jsonl")["b"] == [1, 2]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
-from drawn import Say
+from drawn import LESION, Say
 
 from medloupe.errors import EndpointFault, EndpointUnreachable, ModelError, ReplyCutOff, ReplyRefused
-from medloupe.models.vlm import ScriptedVLM, VLMRequest
+from medloupe.models.vlm import Picture, ScriptedVLM, VLMRequest
 from medloupe.tools.look import Loupe
 from medloupe.tools.verify import (
     AgreementVerifier,
@@ -50,7 +53,7 @@ async def test_a_verdict_is_about_the_claim_and_says_why(
     attribute: str, value: bool | float | str, unit: str,
 ) -> None:  # fmt: skip
     claim = say(attribute, value, unit, id="C7", finding="nodule")
-    here = scene(ct, ScriptedVLM(lambda r: "yes first"), observations=(observed("R1", "No nodule. A round mass."),))
+    here = scene(ct, ScriptedVLM(lambda r: "yes"), observations=(observed("R1", "No nodule. A round mass."),))
     before = here.views, here.regions, here.observations
     verdict = await verifier(claim, here)
     assert (here.views, here.regions, here.observations) == before
@@ -87,47 +90,87 @@ async def test_an_unreadable_reply_decides_nothing(
 # --- agreement -------------------------------------------------------------------------------------------------------
 
 
-def _chooses(*right: bool) -> ScriptedVLM:
-    """Draw n chooses the statement with "present" where right[n - 1], else the other."""
+def _judges(*draws: tuple[bool, bool]) -> ScriptedVLM:
+    """Draw n says draws[n - 1] of (the presence, its denial), yes or no."""
 
-    def choose(request: VLMRequest) -> str:
-        said = str(request.messages[-1].parts[-1])
-        first = "present" in said.split("Second")[0]
-        return "first" if first == right[request.draw - 1] else "second"
+    def judge(request: VLMRequest) -> str:
+        statement = str(request.messages[-1].parts[-1]).split("Statement:")[1]
+        return "yes" if draws[request.draw - 1]["absent" in statement] else "no"
 
-    return ScriptedVLM(choose)
+    return ScriptedVLM(judge)
+
+
+FOR, AGAINST, BOTH, NEITHER = (True, False), (False, True), (True, True), (False, False)
 
 
 @pytest.mark.parametrize(
-    ("right", "expected"),
-    [((True,) * 5, "supported"), ((True, True, False, True, True), "supported"), ((False,) * 5, "refuted"),
-     ((True, True, True, False, False), "undetermined")],
+    ("most", "draws", "expected"),
+    [(5, (FOR, FOR), "supported"), (5, (AGAINST, AGAINST), "refuted"), (5, (FOR, BOTH, FOR), "supported"),
+     (9, (FOR, AGAINST, NEITHER, BOTH, AGAINST, AGAINST), "refuted"),
+     (5, (FOR, BOTH, AGAINST, NEITHER, FOR), "undetermined"), (5, (FOR, AGAINST, FOR, AGAINST), "undetermined")],
 )  # fmt: skip
-async def test_k_of_n_must_choose_alike(
-    ct: Loupe, say: Say, scene: Scenes, right: tuple[bool, ...], expected: str
+async def test_draws_are_taken_until_one_side_leads_by_k_or_no_longer_can(
+    ct: Loupe, say: Say, scene: Scenes, most: int, draws: tuple[tuple[bool, bool], ...], expected: str
 ) -> None:
-    vlm = _chooses(*right)
-    verdict = await AgreementVerifier()(say("presence", True, finding="mass"), scene(ct, vlm))
+    vlm = _judges(*draws)
+    verdict = await AgreementVerifier(most, 2)(say("presence", True, finding="mass"), scene(ct, vlm))
     assert verdict is not None
     assert verdict.verdict == expected
-    assert [r.draw for r in vlm.requests] == [1, 2, 3, 4, 5]
-    assert len({r.key for r in vlm.requests}) == 5
+    assert sorted(r.draw for r in vlm.requests) == [n for n, _ in enumerate(draws, start=1) for _ in ("claim", "twin")]
+    assert len({r.key for r in vlm.requests}) == 2 * len(draws) == verdict.numbers["asked"]
     assert {r.temperature for r in vlm.requests} == {0.7}
 
 
-@pytest.mark.parametrize("habit", ["first", "second", "neither"])
-async def test_a_habit_is_no_agreement(ct: Loupe, say: Say, scene: Scenes, habit: str) -> None:
+@pytest.mark.parametrize("habit", ["yes", "no", "unsure"])
+async def test_a_habit_is_no_agreement_and_is_soon_left_alone(ct: Loupe, say: Say, scene: Scenes, habit: str) -> None:
     for value in (True, False):
-        verdict = await AgreementVerifier()(
-            say("presence", value, finding="mass"), scene(ct, ScriptedVLM(lambda r: habit))
-        )
+        vlm = ScriptedVLM(lambda r: habit)
+        verdict = await AgreementVerifier()(say("presence", value, finding="mass"), scene(ct, vlm))
         assert verdict is not None
-        assert verdict.verdict == "undetermined"
+        assert verdict.verdict == "undetermined" and "the same answer to both" in verdict.reason
+        assert len(vlm.requests) == 8
 
 
-def test_less_than_a_majority_is_no_setting() -> None:
-    for samples, needed in ((4, 2), (3, 4), (0, 0)):
-        with pytest.raises(ValueError, match="no majority"):
+async def test_draws_of_a_region_are_shown_it_with_more_and_less_around_it(
+    ct: Loupe, say: Say, scene: Scenes, observed: Observed
+) -> None:
+    """And the describer's own model, asked again, is no independent check, however often it agrees with itself."""
+    crop = ct.crop(ct.overview(), LESION, index=1)
+    vlm = _judges(*[FOR, AGAINST] * 3)
+    here = scene(ct, vlm, views=(ct.overview(), crop), observations=(observed("R1", "A mass.", vlm.model),))
+    claim = say("presence", True, finding="mass", view=1)
+    await AgreementVerifier(7, 2)(claim, here)
+    shown = {part.digest for r in vlm.requests for part in r.messages[-1].parts if isinstance(part, Picture)}
+    assert len(shown) == 3 and crop.digest in shown
+    verdict = await AgreementVerifier()(claim, replace(here, ask=_judges(FOR, FOR)))
+    assert verdict is not None and verdict.verdict == "supported" and not verdict.independent
+    assert "own model" in verdict.reason
+    verdict = await AgreementVerifier()(claim, replace(here, ask=_judges(FOR, FOR), verifier_model="another"))
+    assert verdict is not None and verdict.independent
+
+
+async def test_a_model_that_errs_in_three_of_ten_answers_is_mostly_right_when_drawn(
+    ct: Loupe, say: Say, scene: Scenes
+) -> None:
+    """Each answer by itself: wrong 1 time in 30, in five draws on average."""
+    coin = np.random.default_rng(7)
+
+    def err(request: VLMRequest) -> str:
+        statement = str(request.messages[-1].parts[-1]).split("Statement:")[1]
+        return "yes" if ("absent" in statement) == (coin.random() < 0.3) else "no"
+
+    verdicts = [
+        await AgreementVerifier()(say("presence", True, finding="mass"), scene(ct, ScriptedVLM(err)))
+        for _ in range(300)
+    ]
+    found = Counter(v.verdict for v in verdicts if v)
+    assert found["refuted"] <= 0.06 * 300 and found["supported"] >= 0.92 * 300
+    assert sum(v.numbers["asked"] for v in verdicts if v) / 300 < 11
+
+
+def test_a_lead_that_no_draws_can_bring_is_no_setting() -> None:
+    for samples, needed in ((3, 4), (0, 0), (5, 0)):
+        with pytest.raises(ValueError, match="never bring"):
             AgreementVerifier(samples, needed)
 
 

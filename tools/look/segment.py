@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -40,7 +40,11 @@ TIGHTER = 2
 EMBEDDINGS = 16
 """Encoded crops kept; one of LiteMedSAM's takes 4 MiB."""
 
+OUTLINED = 64
+"""Boxes whose outlines are kept: the describer and the verifier ask for the same."""
+
 Point = tuple[float, float]
+T = TypeVar("T")
 
 
 class Outline(NamedTuple):
@@ -89,7 +93,8 @@ class Outliner:
     def __init__(self, store: ImageStore, segmenter: Segmenter | None) -> None:
         self._store = store
         self._segmenter = segmenter
-        self._embeddings = _Embeddings(EMBEDDINGS)
+        self._embeddings = _Once[Embedding](EMBEDDINGS)
+        self._outlines = _Once[list[Outline]](OUTLINED)
 
     @property
     def name(self) -> str:
@@ -128,6 +133,10 @@ class Outliner:
         large an outline. It is asked with the box and with boxes that are tighter by equal steps on every side; twice,
         the second time on a closer crop. By grey level, where crops change nothing, once.
         """
+        key = (image.digest, image.inverted, window, box)
+        return self._outlines.get(key, lambda: self._outlined(image, window, box))
+
+    def _outlined(self, image: Image, window: Window | None, box: BoundingBox) -> list[Outline]:
         step = threshold("outline", "looseness_step")
         boxes = [_scaled(box, 1 / (1 + 2 * step * n)) for n in range(TIGHTER + 1)]
         crops = [box.grow(grow, MINIMUM).snap().clip(image.width, image.height) for grow in (GROW, CLOSER)]
@@ -230,15 +239,15 @@ def _box_of(points: Sequence[Point], image: Image) -> BoundingBox:
     return around.snap().clip(image.width, image.height)
 
 
-class _Embeddings:
-    """The last few encodings, each computed once even when several threads ask at the same time."""
+class _Once(Generic[T]):
+    """The last few of what is costly, each computed once even when several threads ask at the same time."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._lock = threading.Lock()
-        self._held: OrderedDict[object, Future[Embedding]] = OrderedDict()
+        self._held: OrderedDict[object, Future[T]] = OrderedDict()
 
-    def get(self, key: object, encode: Callable[[], Embedding]) -> Embedding:
+    def get(self, key: object, make: Callable[[], T]) -> T:
         with self._lock:
             future = self._held.get(key)
             mine = future is None
@@ -249,7 +258,7 @@ class _Embeddings:
                 self._held.popitem(last=False)
         if mine:
             try:
-                future.set_result(encode())
+                future.set_result(make())
             except BaseException as error:  # noqa: BLE001 - handed on to whoever waits, and raised below
                 with self._lock:
                     self._held.pop(key, None)

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from medloupe.tools.look import Outline
 from medloupe.tools.measure import feret, form, largest_component
+from medloupe.tools.measure.geometry import Feret
 from medloupe.types import BoolArray, BoundingBox, Mask, Spacing
 
-__all__ = ["EXACT", "LONGEST", "Consensus", "Spread", "cell_spacing", "consensus", "overlap"]
+__all__ = ["EXACT", "LONGEST", "Consensus", "Spread", "across", "cell_spacing", "consensus", "overlap"]
 
 LONGEST = 8192
 """Pixels a side at which outlines are compared and measured; those of slides alone are larger."""
@@ -88,6 +89,12 @@ def _around(boxes: Sequence[BoundingBox], image: Mask) -> tuple[BoundingBox, tup
     return around, (max(1, round(around.height / scale)), max(1, round(around.width / scale)))
 
 
+def across(outline: Mask, spacing: Spacing | None) -> Feret:
+    """Its diameters in mm with a spacing, else in pixels of the full image."""
+    part, box = outline.patch(LONGEST)
+    return feret(part, cell_spacing(box, part.shape, spacing))
+
+
 def cell_spacing(box: BoundingBox, shape: tuple[int, ...], spacing: Spacing | None) -> Spacing:
     """Of the cells of an array that covers a box: in mm where the image's pixels are known so, else in pixels of it."""
     across, down = box.width / shape[1], box.height / shape[0]
@@ -108,8 +115,8 @@ def _spread(masks: npt.NDArray[np.bool_], common: BoolArray, spacing: Spacing) -
 
 def _sizes(mask: BoolArray, spacing: Spacing) -> npt.NDArray[np.float64]:
     """Longest and shortest diameter and the root of the area."""
-    across = feret(mask, spacing)
-    return np.array([across.longest, across.shortest, float(mask.sum()) ** 0.5])
+    size = feret(mask, spacing)
+    return np.array([size.longest, size.shortest, float(mask.sum()) ** 0.5])
 
 
 def _middle(values: Sequence[float]) -> tuple[float, float]:

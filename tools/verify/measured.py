@@ -18,16 +18,15 @@ from medloupe.models.segment import Segmenter
 from medloupe.tools.imaging.region import AT_MOST
 from medloupe.tools.imaging.region import region as region_of
 from medloupe.tools.look import Loupe
-from medloupe.tools.measure import colour_share, feret, side_word
-from medloupe.tools.measure.geometry import Feret
+from medloupe.tools.measure import colour_share, side_word
 from medloupe.tools.measure.vocabulary import DENIED, attribute, canonical_value, threshold
 from medloupe.tools.verify import _checks
 from medloupe.tools.verify._checks import Outcome
 from medloupe.tools.verify._numbers import in_millimetres
-from medloupe.tools.verify._outlines import EXACT, LONGEST, Consensus, Spread, cell_spacing, consensus
+from medloupe.tools.verify._outlines import EXACT, Consensus, Spread, across, consensus
 from medloupe.tools.verify.counts import check_count
 from medloupe.tools.verify.scene import MEASURED, Scene
-from medloupe.types import BoundingBox, Claim, Evidence, Image, Mask, Measurement, Region, Spacing, Verdict
+from medloupe.types import BoundingBox, Claim, Evidence, Image, Mask, Measurement, Region, Verdict
 
 __all__ = ["MeasuredVerifier"]
 
@@ -250,18 +249,12 @@ def _size(claim: Claim, value: float | str, looked: _Looked, image: Image) -> Ou
     if claim.attribute == "area":
         found = looked.outline.area * pixel_area
     else:
-        across = _across(looked.outline, spacing)
-        found = (across.longest if claim.attribute == "long_axis" else across.shortest) / (per_unit or 1.0)
+        size = across(looked.outline, spacing)
+        found = (size.longest if claim.attribute == "long_axis" else size.shortest) / (per_unit or 1.0)
     spread: tuple[float, float] = getattr(looked.spread, claim.attribute)
     return _checks.check_size(
         claim.attribute, value, claim.unit, found, pixel_area**0.5, spread, weak=bool(looked.weak)
     )  # fmt: skip
-
-
-def _across(outline: Mask, spacing: Spacing | None) -> Feret:
-    """Its diameters in mm with a spacing, else in pixels of the full image."""
-    part, box = outline.patch(LONGEST)
-    return feret(part, cell_spacing(box, part.shape, spacing))
 
 
 def _digits(looked: _Looked, image: Image) -> float:

@@ -23,7 +23,7 @@ async def verify_claim(claim: Claim, scene: Scene, verifiers: Sequence[Verifier]
        leaves the claim undetermined, and only a model that described nothing here is asked which of them is right: one
        that said both would tell which of them it prefers.
     3. probe: counts only if the claim is affirmed and its twin denied, in both orders (or the reverse, a refutation).
-    4. agreement: k of n samples must choose alike.
+    4. agreement: of up to n further draws of that pair, claim or twin must lead by k.
     5. plug-ins, by name.
 
     Where none decides, the verdict is undetermined with every reason given. A verifier that raises, or returns what is

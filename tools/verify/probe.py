@@ -23,22 +23,24 @@ from medloupe.tools.verify._numbers import bounds
 from medloupe.tools.verify.scene import Scene
 from medloupe.types import Claim, Evidence, Image, Verdict, VerdictValue, View
 
-__all__ = ["ProbeVerifier", "read_answer", "twin", "unknowable"]
+__all__ = ["Answer", "ProbeVerifier", "Question", "ask", "question_request", "read_answer", "twin", "unknowable"]
 
 _MAX_TOKENS = 64
 _ANSWER = re.compile(r"\b(yes|no|unsure)\b", re.IGNORECASE)
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
     """One of the answers."""
 
     yes: bool | None
+    """None for what is neither yes nor no."""
     reply: str = ""
     fault: str = ""
+    """Why none came."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Question:
+class Question:
     """One statement to be judged, and the one that is named before it."""
 
     of: Claim
@@ -68,12 +70,12 @@ class ProbeVerifier:
         other = twin(claim)
         if other is None or unknowable(claim, scene.loupe.image(view.image)):
             return None
-        rounds = [[_Question(claim), _Question(other)], [_Question(claim, after=other), _Question(other, after=claim)]]
-        answers: dict[_Question, _Answer] = {}
+        rounds = [[Question(claim), Question(other)], [Question(claim, after=other), Question(other, after=claim)]]
+        answers: dict[Question, Answer] = {}
         for asked in rounds[: self.orders]:
             if _turned(claim, view):
                 asked.reverse()
-            said = await asyncio.gather(*(_ask(_request(q, view, scene), scene) for q in asked))
+            said = await asyncio.gather(*(ask(question_request(q, view, scene), scene) for q in asked))
             answers |= zip(asked, said, strict=True)
             if sorted(str(answer.yes) for answer in said) != ["False", "True"]:
                 break
@@ -134,7 +136,7 @@ def _turned(claim: Claim, view: View) -> bool:
     return bool(hashlib.sha256(f"{claim.sentence()}|{view.digest}".encode()).digest()[0] & 1)
 
 
-def _request(question: _Question, view: View, scene: Scene) -> VLMRequest:
+def question_request(question: Question, view: View, scene: Scene) -> VLMRequest:
     """System text, then the picture, then the question: all but the question is the same for all of a claim's."""
     assert scene.picture is not None
     if scene.verifier_profile is not None and scene.verifier_profile.prompts == "tiny":
@@ -150,16 +152,17 @@ def _request(question: _Question, view: View, scene: Scene) -> VLMRequest:
     )
 
 
-async def _ask(request: VLMRequest, scene: Scene) -> _Answer:
+async def ask(request: VLMRequest, scene: Scene) -> Answer:
+    """What the scene's model answers; a ModelError is an answer that did not come."""
     assert scene.ask is not None
     try:
         reply: VLMReply = await scene.ask(request)
     except ModelError as error:
-        return _Answer(None, fault=f"{type(error).__name__}: {error}")
-    return _Answer(read_answer(reply.text), reply=reply.text)
+        return Answer(None, fault=f"{type(error).__name__}: {error}")
+    return Answer(read_answer(reply.text), reply=reply.text)
 
 
-def _verdict(claim: Claim, other: Claim, answers: Mapping[_Question, _Answer], scene: Scene) -> Verdict:
+def _verdict(claim: Claim, other: Claim, answers: Mapping[Question, Answer], scene: Scene) -> Verdict:
     of_claim = [answer for question, answer in answers.items() if question.of is claim]
     of_twin = [answer for question, answer in answers.items() if question.of is other]
     verdict, reason = _judge(of_claim, of_twin, other)
@@ -174,7 +177,7 @@ def _verdict(claim: Claim, other: Claim, answers: Mapping[_Question, _Answer], s
     )  # fmt: skip
 
 
-def _judge(of_claim: list[_Answer], of_twin: list[_Answer], other: Claim) -> tuple[VerdictValue, str]:
+def _judge(of_claim: list[Answer], of_twin: list[Answer], other: Claim) -> tuple[VerdictValue, str]:
     fault = next((a.fault for a in (*of_claim, *of_twin) if a.fault), "")
     if fault:
         return "undetermined", f"the verifier's model failed ({fault})"
