@@ -130,7 +130,7 @@ class Run:
         return case_key(case.model_dump_json(), epoch, parameters, self.prompts)
 
     async def solve(self, case: Case, epoch: int) -> Outcome:
-        """The recorded outcome, or a new one. Not recorded where the machine or a call failed it: a later run tries again."""
+        """The recorded outcome, or a new one. Where the machine or a call failed it, a later run tries again."""
         key = self.key(case, epoch)
         outcome = self.store.outcome(key)
         if outcome is None:
