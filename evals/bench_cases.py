@@ -22,8 +22,8 @@ __all__ = ["CALLS", "LOOKS", "command", "draw_cases", "script"]
 
 LOOKS = BOXES[:2]
 """What the model looks at, 0 to 1000."""
-CALLS = 8
-"""Of one case: a plan, two descriptions, a plan, a draft, two of a probe, the answer."""
+CALLS = 10
+"""Of one case: a plan, two descriptions, a plan, a draft, four of a probe (a pair in both orders), the answer."""
 
 
 def draw_cases(folder: Path, count: int) -> None:
@@ -65,7 +65,7 @@ def script(body: dict[str, Any]) -> Reply | str:
             seen = zlib.crc32(part["image_url"]["url"].encode(), seen) if part["type"] == "image_url" else seen
         word = ("yes", "no")[seen % 2] if '"yes" or "no"' in text else "AB"[seen % 2]
         return json.dumps({"answer": word, "confidence": 0.5 + (seen // 2 % 50) / 100})
-    return "yes"
+    return "no" if re.search(r'Statement: "[^"]* absent"', text) else "yes"
 
 
 def command(folder: Path, out: Path, url: str, *more: str, parallel: int = 4) -> list[str]:

@@ -43,13 +43,13 @@ def test_what_is_true_follows_from_the_mask_and_the_file(cases: list[Case]) -> N
 
 
 async def test_verification_takes_out_what_is_false_and_keeps_what_is_true(cases: list[Case]) -> None:
+    """A small version of `make bench-hallucination`: of so few statements one may slip through."""
     tally = await hallucinations(cases, None, 0.3, 4, seed=1)
     off, on, strict, lost = (
-        np.mean([hit for hit, _ in found]) for found in (tally.off, tally.on, tally.strict_on, tally.lost)
+        sum(hit for hit, _ in found) for found in (tally.off, tally.on, tally.strict_on, tally.lost)
     )
-    assert off > 0.15
-    assert on * 10 <= off and strict * 10 <= off
-    assert lost <= 0.05
+    assert off >= 5
+    assert on <= 1 and strict <= 1 and lost <= 1
 
 
 async def test_pressure_turns_no_measured_verdict(cases: list[Case], tmp_path: Path) -> None:

@@ -328,6 +328,15 @@ def test_a_header_like_the_last_one_says_the_same_and_one_that_differs_does_not(
     assert len({image.sop_instance_uid for image in study.images}) == len(steps)
 
 
+def test_a_slice_without_a_position_takes_no_other_slices_away(
+    ct: Callable[..., Dataset], save: Callable[..., Path], store: MemoryStore
+) -> None:
+    for n in range(4):
+        path = save(ct(ImagePositionPatient=[0, 0, n] if n != 1 else None), f"{n}.dcm")
+    study = load_study(path.parent, store, limits=Limits(workers=1))
+    assert sorted(image.position[2] for image in study.images if image.position) == [0, 2, 3]
+
+
 def test_every_file_of_a_series_that_breaks_the_standard_is_counted(
     ct: Callable[..., Dataset], save: Callable[..., Path], store: MemoryStore
 ) -> None:

@@ -28,7 +28,7 @@ NUMBERS: dict[str, int] = {
 }  # fmt: skip
 """Those of two bytes are planted and not searched for: five digits turn up by chance."""
 BLOBS = ("OB", "OW", "OD", "OF", "OL", "OV", "UN")
-TRACES = tuple({WORD, "18370714", "031415", "31415926", "271828182", "577215664901532",
+TRACES = tuple({WORD, "18370714", "031415.926", "31415926", "271828182", "577215664901532",
                 *(str(n) for vr, n in NUMBERS.items() if vr not in ("US", "SS"))})  # fmt: skip
 """What must turn up nowhere."""
 

@@ -58,7 +58,8 @@ def _held(ds: Any, keyword: str) -> _Held | None:
     tag = _tag(keyword)
     raw = ds.keys().mapping.get(tag)  # what pydicom keeps, unconverted
     if raw is None:
-        known[keyword] = None
+        if tag not in _OWN:  # what is a slice's own, absence too, says nothing of the next slice
+            known[keyword] = None
         return None
     try:
         if isinstance(raw, RawDataElement) and raw.value is not None and len(raw.value) <= _KEPT_BYTES:

@@ -109,7 +109,7 @@ class AgreementVerifier:
         if fault:
             reason += f"; the verifier's model failed ({fault})"
         elif verdict == "undetermined":
-            why = "all gave the same answer to both" if _habit(draws) else f"a lead of {self.needed} is needed"
+            why = "none of them told the two apart" if _habit(draws) else f"a lead of {self.needed} is needed"
             reason += f"; {why}"
         elif not independent:
             reason += "; the describer's own model, asked again"
