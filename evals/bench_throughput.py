@@ -3,7 +3,7 @@
     python -m medloupe.evals.bench_throughput [--cases 120] [--rounds 2] [--at-once 16] [--latency 0.2]
 
 Drawn phantoms, one question each, an endpoint of 200 ms in a process of its own, two looks a case: a plan, two
-descriptions at once, a plan, a draft, a probe's pair at once, the answer: 8 calls, 1.2 s of critical path. The loop
+descriptions at once, a plan, a draft, a probe's pair at once, in both orders, the answer: 10 calls, 1.4 s of critical path. The loop
 opens the same files, cuts and encodes the same 512-pixel views and sends requests of the same content with the same
 client, `at-once` cases at a time; no graph, checks, ledger, log or scores. Loop and evaluation take turns on cases of
 their own. An evaluation's time is all of it, with its log, summary and report.
@@ -95,7 +95,10 @@ class BareLoop:
         await self._send(prefix, [*chain, _text(prompt("draft").text)], _format("draft", DraftReply))
         probe = [{"role": "system", "content": prompt("probe").text}]  # a probe stands alone: docs/adr/0003
         shown = picture(views[0])
-        await asyncio.gather(*(self._send(probe, [shown, _text(f"nodule {word}?")]) for word in ("present", "absent")))
+        for _ in range(2):  # a pair in both orders
+            await asyncio.gather(
+                *(self._send(probe, [shown, _text(f"nodule {word}?")]) for word in ("present", "absent"))
+            )
         await self._send(prefix, [*chain, _text(prompt("choose").text)], _format("answer", DraftReply))
 
     async def _send(
