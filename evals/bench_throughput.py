@@ -3,10 +3,10 @@
     python -m medloupe.evals.bench_throughput [--cases 120] [--rounds 2] [--at-once 16] [--latency 0.2]
 
 Drawn phantoms, one question each, an endpoint of 200 ms in a process of its own, two looks a case: a plan, two
-descriptions at once, a plan, a draft, a probe's pair at once, in both orders, the answer: 10 calls, 1.4 s of critical path. The loop
-opens the same files, cuts and encodes the same 512-pixel views and sends requests of the same content with the same
-client, `at-once` cases at a time; no graph, checks, ledger, log or scores. Loop and evaluation take turns on cases of
-their own. An evaluation's time is all of it, with its log, summary and report.
+descriptions at once, a plan, a draft, a probe's pair at once, in both orders, the answer: 10 calls, 1.4 s of critical
+path. The loop opens the same files, cuts and encodes the same 512-pixel views and sends requests of the same content
+with the same client, `at-once` cases at a time; no graph, checks, ledger, log or scores. Loop and evaluation take turns
+on cases of their own. An evaluation's time is all of it, with its log, summary and report.
 
 Bars: at least 0.75 of the loop's rate; a finished run again makes 0 calls. Exit 1 when one is missed.
 """
