@@ -25,3 +25,5 @@ def run_phantom(
         truths = write_set(out, order, count=count, seed=seed, progress=lambda: bar.update(1))
     write_phantom_cases(out, truths)
     click.echo(f"{count} phantom{'s' if count > 1 else ''} in {out}, {len(truths)} truth.json")
+    for split in sorted(file.stem.removeprefix("cases_") for file in out.glob("cases_*.jsonl")):
+        click.echo(f"To evaluate on them: medloupe eval phantoms {out} --split {split}")

@@ -21,7 +21,7 @@ from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, metric, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from medloupe.errors import UserError
+from medloupe.errors import UsageError, UserError
 from medloupe.evals.running.run import EvalSpec, Run, spec_of
 from medloupe.evals.solvers.outcome import Outcome
 from medloupe.evals.tasks.catalogue import BENCHMARKS
@@ -29,7 +29,7 @@ from medloupe.settings import load_settings
 
 __all__ = ["TASKS", "task_of"]
 
-_SPEC = frozenset(EvalSpec.model_fields) - {"benchmark", "folder", "limit", "epochs"}
+_SPEC = frozenset(EvalSpec.model_fields) - {"benchmark", "folder"}
 
 
 def task_of(run: Run) -> Task:
@@ -57,6 +57,8 @@ def _solver_of(run: Run) -> Solver:
     @solver(name=run.spec.solver)
     def make() -> Solver:
         async def solve(state: TaskState, generate: Generate) -> TaskState:  # noqa: ARG001 - Inspect's signature
+            if state.epoch > run.spec.epochs:
+                raise UsageError("a run's epochs are set as -T epochs=N: they are part of its record")
             try:
                 outcome = await run.solve(run.cases[str(state.sample_id)], state.epoch)
             except UserError as error:  # a full disk, a wrong setting: the run stops, and says why

@@ -5,6 +5,7 @@ from __future__ import annotations
 from medloupe.evals.running.run import Run
 from medloupe.evals.scorers.rows import MOST_SENTENCES
 from medloupe.evals.solvers.outcome import Prices, Spending
+from medloupe.evals.solvers.solve import MOST_DRAWS
 from medloupe.evals.tasks.case import Case
 from medloupe.types import Frozen
 
@@ -82,7 +83,7 @@ def _most_calls(run: Run) -> int:
     """Calls that one case may take, judge included."""
     judged = max((_judged(case) for case in run.cases.values()), default=0) if run.spec.judge != "words" else 0
     one = run.spec.solver in ("single_pass", "blank_image", "question_only")
-    votes = 64 if run.spec.tokens else 5
+    votes = MOST_DRAWS if run.spec.tokens or run.spec.like else 5
     return judged + (1 if one else votes if run.spec.solver == "majority_vote" else run.settings.max_calls + 1 + _LAST)
 
 

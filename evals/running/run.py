@@ -37,6 +37,8 @@ from medloupe.types import Frozen
 __all__ = ["EvalSpec", "Run", "make_bench", "spec_of", "write_whole"]
 
 _EVAL_PROMPTS = ("choose", "locate", "judge_caption", "judge_entailment")
+_UNANSWERED = {"question_only": ("boxes", "mask"), "majority_vote": ("boxes", "mask")}
+"""Kinds of cases that a control cannot answer."""
 _CONFIGURES = (
     "vlm", "vlm_model", "verifier_vlm", "verifier_model", "box_convention", "planner", "segmenter", "second_segmenter",
     "probe_orders", "agreement_samples", "agreement_needed", "view_px", "max_looks", "max_calls", "max_tokens",
@@ -90,7 +92,14 @@ class Run:
         self.split = spec.split or found.splits[0]
         read = read_cases(found, spec.folder, self.split, allow_missing=spec.allow_missing)
         warnings = (*read.warnings, *(() if found.drawn else _unfit(settings)))
-        self.read = Cases(cases=read.cases[: spec.limit], hashes=read.hashes, warnings=warnings)
+        cases = read.cases[: spec.limit]
+        fit = tuple(case for case in cases if case.kind not in _UNANSWERED.get(spec.solver, ()))
+        if len(fit) < len(cases):
+            left = f"{len(cases) - len(fit)} of {len(cases)} cases ask for a place"
+            if not fit:
+                raise UsageError(f"{left}, which {spec.solver} cannot give; use single_pass or blank_image")
+            warnings = (*warnings, f"{left}, which {spec.solver} cannot give; they are left out")
+        self.read = Cases(cases=fit, hashes=read.hashes, warnings=warnings)
         self.cases = {case.id: case for case in self.read.cases}
         self._like: Efforts | None = None
         if spec.like is not None:

@@ -41,11 +41,11 @@ from medloupe.tools.imaging import MemoryStore, load_study
 from medloupe.tools.look import Loupe
 from medloupe.types import Answer, BoundingBox, Image, Mask, View
 
-__all__ = ["SOLVERS", "Options", "solve"]
+__all__ = ["MOST_DRAWS", "SOLVERS", "Options", "solve"]
 
 _TEMPERATURE = 0.7
 """Of the draws of `majority_vote`."""
-_MOST_DRAWS = 256
+MOST_DRAWS = 256
 _PASSING = frozenset({"time-limit", "no-worker"})
 """Codes of InputRejected by which a machine that was busy or paused is told from a file that cannot be read."""
 
@@ -293,7 +293,7 @@ async def _majority_vote(opened: Opened, options: Options) -> Outcome:
     if _describes(opened):
         return await _described_again(opened, loupe, evidence, options)
     replies: list[Reply] = []
-    while len(replies) < _MOST_DRAWS:
+    while len(replies) < MOST_DRAWS:
         replies.append(await _chosen(opened, evidence, temperature=_TEMPERATURE, draw=len(replies)))
         if (opened.spent.tokens >= options.tokens) if options.tokens else len(replies) >= 5:
             break
@@ -309,7 +309,7 @@ async def _described_again(opened: Opened, loupe: Loupe, evidence: Evidence, opt
     A draw that cannot be read has no vote.
     """
     drawn: list[Found | None] = []
-    for draw in range(_MOST_DRAWS):
+    for draw in range(MOST_DRAWS):
         with contextlib.suppress(ReplyUnreadable, ReplyCutOff):
             drawn.append(await described(opened, loupe, evidence, temperature=_TEMPERATURE, draw=draw))
         if (opened.spent.tokens >= options.tokens) if options.tokens else draw >= 4:

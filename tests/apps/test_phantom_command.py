@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from medloupe.apps.phantom import run_phantom
 from medloupe.evals.phantoms import read_truth
+from medloupe.evals.running.run import Run, spec_of
+from medloupe.settings import load_settings
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -17,7 +20,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_writes_a_folder_a_phantom_with_its_truth(tmp_path) -> None:
     out = tmp_path / "p"
     done = run(str(out), "--kind", "ct", "--n", "2", "--seed", "7", "--slices", "3")
-    assert (done.returncode, done.stdout) == (0, f"2 phantoms in {out}, 2 truth.json\n"), done.stderr
+    told = f"2 phantoms in {out}, 2 truth.json\nTo evaluate on them: medloupe eval phantoms {out} --split train\n"
+    assert (done.returncode, done.stdout) == (0, told), done.stderr
     assert sorted(p.name for p in out.iterdir()) == ["cases_train.jsonl", "ct-0000007", "ct-0000008"]
     truth = read_truth(out / "ct-0000008" / "truth.json")
     assert (truth.seed, truth.split, truth.profile) == (8, "train", "standard")
@@ -46,3 +50,15 @@ def test_what_cannot_be_drawn_is_one_line(tmp_path) -> None:
         assert done.returncode == 2
         assert words in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "p").exists()
+
+
+def test_cases_that_a_control_cannot_answer_are_left_out_before_anything_is_spent(tmp_path: Path) -> None:
+    run_phantom(tmp_path / "drawn", "us", count=4, seed=7, shifted=False, slices=1, pairs=False, faults=())
+    settings = load_settings(vlm="http://127.0.0.1:9/v1", vlm_model="m", segmenter="none", out=tmp_path / "out")
+    whole, without = (
+        Run(spec_of("phantoms", tmp_path / "drawn", tmp_path, split="train", solver=solver), settings)
+        for solver in ("single_pass", "question_only")
+    )
+    left = [case for case in whole.cases.values() if case.kind == "boxes"]
+    assert left and set(without.cases) == set(whole.cases) - {case.id for case in left}
+    assert any(w.startswith(f"{len(left)} of {len(whole.cases)} cases ask for a place") for w in without.read.warnings)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medloupe import Resources
-from medloupe.evals.bench_hallucination import _junk, ask, faults, hallucinations
+from medloupe.evals.bench_hallucination import REPEATS, _junk, ask, faults, hallucinations
 from medloupe.evals.kept import Journal, KeptSegmenter
 from medloupe.evals.liar import FAULTS, Case, Liar, Said, cases_of, false_sentences, still_true, written_on
 from medloupe.evals.planted import Subject
@@ -44,7 +44,7 @@ def test_what_is_true_follows_from_the_mask_and_the_file(cases: list[Case]) -> N
 
 async def test_verification_takes_out_what_is_false_and_keeps_what_is_true(cases: list[Case]) -> None:
     """A small version of `make bench-hallucination`: of so few statements one may slip through."""
-    tally = await hallucinations(cases, None, 0.3, 4, seed=1)
+    tally = await hallucinations(cases, None, 0.3, REPEATS, seed=1)
     off, on, strict, lost = (
         sum(hit for hit, _ in found) for found in (tally.off, tally.on, tally.strict_on, tally.lost)
     )

@@ -129,7 +129,7 @@ async def test_the_majority_of_draws_is_taken_until_the_tokens_are_spent(tmp_pat
 
 
 async def test_a_solver_that_cannot_do_it_says_so(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="use blank_image"):
+    with pytest.raises(UsageError, match="use single_pass or blank_image"):
         await run_all("kvasir_seg", tmp_path / "a", settings, solver="question_only")
     with pytest.raises(UsageError, match="there is no solver 'guess'"):
         await run_all("phantoms", tmp_path / "b", settings, solver="guess")
