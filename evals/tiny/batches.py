@@ -1,6 +1,7 @@
 """Views and their turns as one training batch: the picture is encoded once, and each turn sees it and nothing else.
 
-Every second view is also spoken of; the others only teach the vision tower what it sees, which it learns more slowly.
+Every second view is spoken of; of the others, those that show a lesion well only teach the vision tower what it sees,
+which it learns more slowly than the words.
 
 A row is `<s>`, the picture's tokens, then every turn of the view one after another. A turn's tokens attend to the
 picture and to their own turn, and stand at the positions that they have when the turn is asked alone: packing changes
@@ -114,4 +115,5 @@ def batch_of(step: int, scenes: int, packer: Packer, split: str = "train") -> Ba
     views = [
         s for n in range(step * scenes, (step + 1) * scenes) for s in samples_of(n, packer.view_px, split) if s.turns
     ]
-    return packer(views[step % 2 :: 2], views[(step + 1) % 2 :: 2])
+    silent = [s for s in views[(step + 1) % 2 :: 2] if s.lesion is not None and not s.closer]
+    return packer(views[step % 2 :: 2], silent)

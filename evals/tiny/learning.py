@@ -15,7 +15,7 @@ from medloupe.evals.tiny.samples import CELLS, LABELS
 __all__ = ["Learner", "rate"]
 
 _CELLS_WEIGHT = 1.0
-_LABELS_WEIGHT = 0.5
+_LABELS_WEIGHT = 2.0
 
 
 def rate(step: int, steps: int, peak: float) -> float:

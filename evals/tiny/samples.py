@@ -111,7 +111,7 @@ def samples_of(
 
 
 def _boxes(scene: Scene, rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
-    """Five close to a lesion, one far from it, one tile or overview, one of anything else."""
+    """Five close to a lesion, one far from it, one tile (often with a small one) or overview, one of anything."""
     found = []
     order = rng.permutation(len(scene.lesions))
     for n in range(5):
@@ -124,8 +124,12 @@ def _boxes(scene: Scene, rng: np.random.Generator) -> list[tuple[int, int, int, 
         found.append(_round_lesion(scene, scene.lesions[order[-1]], float(rng.uniform(0.03, 0.12)), rng))
     else:
         found.append(_anywhere(scene, rng))
-    side = scene.width if rng.random() < 0.35 else int(scene.width * rng.uniform(0.12, 0.6))
-    found.append(_square(scene, rng.uniform(0, scene.width), rng.uniform(0, scene.height), side))
+    if len(order) and rng.random() < 0.5:
+        smallest = min(scene.lesions, key=lambda lesion: lesion.long_axis)
+        found.append(_round_lesion(scene, smallest, float(rng.uniform(SEEN, 0.1)), rng))
+    else:
+        side = scene.width if rng.random() < 0.35 else int(scene.width * rng.uniform(0.12, 0.6))
+        found.append(_square(scene, rng.uniform(0, scene.width), rng.uniform(0, scene.height), side))
     if scene.distractors and rng.random() < 0.7:
         x0, y0, x1, y1 = scene.distractors[int(rng.integers(len(scene.distractors)))].box
         wide = max(x1 - x0, min(y1 - y0, 4 * (x1 - x0)), 8) / rng.uniform(0.2, 0.8)

@@ -220,9 +220,9 @@ class _Log:
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/tiny"), show_default=True)
-@click.option("--steps", type=int, default=2000, show_default=True, help="Of the whole run.")
+@click.option("--steps", type=int, default=7000, show_default=True, help="Of the whole run.")
 @click.option("--scenes", type=int, default=4, show_default=True, help="Phantoms a step, eight views each.")
-@click.option("--peak", type=float, default=2e-3, show_default=True, help="Highest learning rate.")
+@click.option("--peak", type=float, default=3e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights.")
 @click.option("--until", type=int, help="Stop after that step; the run can be gone on with.")
 @click.option("--device", default="auto", show_default=True)
