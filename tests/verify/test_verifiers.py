@@ -127,7 +127,7 @@ async def test_a_habit_is_no_agreement_and_is_soon_left_alone(ct: Loupe, say: Sa
         vlm = ScriptedVLM(lambda r: habit)
         verdict = await AgreementVerifier()(say("presence", value, finding="mass"), scene(ct, vlm))
         assert verdict is not None
-        assert verdict.verdict == "undetermined" and "the same answer to both" in verdict.reason
+        assert verdict.verdict == "undetermined" and "none of them told the two apart" in verdict.reason
         assert len(vlm.requests) == 8
 
 
