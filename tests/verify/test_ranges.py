@@ -9,7 +9,7 @@ from drawn import LESION, Say, disc
 
 from medloupe.agent.describe import measured_sentence
 from medloupe.tools.look import Loupe
-from medloupe.tools.verify import MeasuredVerifier, Scene, with_ranges
+from medloupe.tools.verify import MeasuredVerifier, Scene, bounds, with_ranges
 from medloupe.types import Mask, Region, StatedAttribute
 
 Scenes = Callable[..., Scene]
@@ -49,3 +49,11 @@ async def test_a_range_that_holds_the_measured_size_is_supported_and_one_beside_
 def test_a_range_is_said_in_words() -> None:
     stated = StatedAttribute(attribute="long_axis", value="20..26", unit="mm")
     assert measured_sentence("R1", [stated]) == "R1: long axis 20 to 26 mm."
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("158..202", (158, 202)), ("1.23e+06..2.35e+06", (1.23e6, 2.35e6)), ("-3..2.5", (-3, 2.5)), (".5..1", (0.5, 1))],
+)
+def test_a_range_is_read_as_it_is_written(written: str, meant: tuple[float, float]) -> None:
+    assert bounds(written) == meant

@@ -13,7 +13,7 @@ from medloupe.tools.verify._phrases import Span, language, overlaps, pattern
 
 _DIGITS = r"(?<![\w.,])-?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+(?:[.,]\d+)?)"
 _TO_MM = {"mm": 1.0, "cm": 10.0, "mm2": 1.0, "cm2": 100.0}
-_REAL = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_REAL = r"-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 _BOUNDS = re.compile(rf"^(?:(?P<sign><=|>=|<|>)(?P<one>{_REAL})|(?P<low>{_REAL})\.\.(?P<high>{_REAL}))$")
 
 
