@@ -30,11 +30,11 @@ from medloupe.agent.describe import DescriptionReply, attribute_names
 from medloupe.agent.draft import DraftReply
 from medloupe.agent.planner_tools import tool_definitions
 from medloupe.agent.resources import Resources
+from medloupe.evals.bare import reply_form, send, text_part
 from medloupe.evals.bench_script import BOXES
 from medloupe.graphs.reader import make_graph
 from medloupe.models.vlm import EndpointVLM
 from medloupe.models.vlm.loopback import EndpointProcess
-from medloupe.models.vlm.schema import json_schema
 from medloupe.prompts import prompt
 from medloupe.tools.imaging import MemoryStore, cut_view, load_study
 from medloupe.types import BoundingBox, View
@@ -82,45 +82,39 @@ class BareLoop:
             {"role": "system", "content": prompt("system").text},
             {"role": "user", "content": [{"type": "text", "text": prompt("modality").text}, picture(overview)]},
         ]
-        await self._send(
-            prefix, [_text(prompt("plan_tools").text)], tools=list(tool_definitions(grey=True, slices=False))
+        await send(
+            self._client,
+            prefix,
+            [text_part(prompt("plan_tools").text)],
+            tools=list(tool_definitions(grey=True, slices=False)),
         )
 
         async def look(index: int, corners: tuple[int, int, int, int]) -> View:
             box = BoundingBox.from_tuple([n * image.width / 1000 for n in corners])
             view = await asyncio.to_thread(cut_view, store, image, box, index=index, kind="zoom", longest=512)
-            await self._send(prefix, [_text(prompt("describe").text + " ".join(attribute_names())), picture(view)],
-                             response_format=_format("description", DescriptionReply))  # fmt: skip
+            await send(self._client, prefix, [text_part(prompt("describe").text + " ".join(attribute_names())), picture(view)],
+                             response_format=reply_form("description", DescriptionReply))  # fmt: skip
             return view
 
         views = await asyncio.gather(*(look(n + 1, box) for n, box in enumerate(BOXES)))
         chain = [
-            part for view in views for part in (_text(f"V{view.index}: A round, bright structure."), picture(view))
+            part for view in views for part in (text_part(f"V{view.index}: A round, bright structure."), picture(view))
         ]
-        await self._send(prefix, [*chain, _text(prompt("draft").text)], response_format=_format("draft", DraftReply))
+        await send(
+            self._client,
+            prefix,
+            [*chain, text_part(prompt("draft").text)],
+            response_format=reply_form("draft", DraftReply),
+        )
         shown = picture(views[0])
         probe = [{"role": "system", "content": prompt("probe").text}]  # a probe stands alone: docs/adr/0003
         await asyncio.gather(
             *(
-                self._send(probe, [shown, _text(f"nodule {word}?{after}")])
+                send(self._client, probe, [shown, text_part(f"nodule {word}?{after}")])
                 for word in ("present", "absent")
                 for after in ("", " asked after its twin")
             )
         )
-
-    async def _send(self, prefix: list[dict[str, Any]], parts: list[dict[str, Any]], **options: Any) -> None:
-        messages: Any = [*prefix, {"role": "user", "content": parts}]
-        await self._client.chat.completions.create(
-            model="scripted", messages=messages, max_tokens=512, temperature=0, **options
-        )
-
-
-def _text(words: str) -> dict[str, Any]:
-    return {"type": "text", "text": words}
-
-
-def _format(name: str, schema: Any) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": json_schema(schema)}}
 
 
 class Reader:

@@ -28,12 +28,12 @@ import click
 from medloupe.agent.describe import DescriptionReply, attribute_names
 from medloupe.agent.draft import DraftReply
 from medloupe.agent.planner_tools import tool_definitions
+from medloupe.evals.bare import reply_form, send, text_part
 from medloupe.evals.bench_cases import CALLS, LOOKS, draw_cases
 from medloupe.evals.running.evaluate import evaluate
 from medloupe.evals.running.run import Run, spec_of
 from medloupe.evals.tasks.case import Case
 from medloupe.models.vlm.loopback import EndpointProcess
-from medloupe.models.vlm.schema import json_schema
 from medloupe.prompts import prompt
 from medloupe.settings import load_settings
 from medloupe.tools.imaging import MemoryStore, cut_view, load_study
@@ -76,7 +76,7 @@ class BareLoop:
         over = await asyncio.to_thread(cut_view, store, image, whole, index=0, kind="overview", longest=512)
         prefix: list[dict[str, Any]] = [
             {"role": "system", "content": prompt("system").text},
-            {"role": "user", "content": [_text(prompt("modality").text), picture(over)]},
+            {"role": "user", "content": [text_part(prompt("modality").text), picture(over)]},
         ]
         tools = list(tool_definitions(grey=image.values != "RGB", slices=False))
 
@@ -85,38 +85,36 @@ class BareLoop:
             box = BoundingBox.from_tuple([n * side / 1000 for n, side in zip(corners, scale, strict=True)])
             view = await asyncio.to_thread(cut_view, store, image, box, index=index, kind="zoom", longest=512)
             words = prompt("describe").text + " ".join(attribute_names())
-            await self._send(prefix, [_text(words), picture(view)], _format("description", DescriptionReply))
+            await send(
+                self._client,
+                prefix,
+                [text_part(words), picture(view)],
+                response_format=reply_form("description", DescriptionReply),
+            )
             return view
 
-        await self._send(prefix, [_text(prompt("plan_tools").text)], tools=tools)
+        await send(self._client, prefix, [text_part(prompt("plan_tools").text)], tools=tools)
         views = await asyncio.gather(*(look(n + 1, box) for n, box in enumerate(LOOKS)))
-        chain = [p for view in views for p in (_text(f"V{view.index}: A round, bright structure."), picture(view))]
-        await self._send(prefix, [_text(f"{prompt('plan_tools').text} V1")], tools=tools)
-        await self._send(prefix, [*chain, _text(prompt("draft").text)], _format("draft", DraftReply))
+        chain = [p for view in views for p in (text_part(f"V{view.index}: A round, bright structure."), picture(view))]
+        await send(self._client, prefix, [text_part(f"{prompt('plan_tools').text} V1")], tools=tools)
+        await send(
+            self._client,
+            prefix,
+            [*chain, text_part(prompt("draft").text)],
+            response_format=reply_form("draft", DraftReply),
+        )
         probe = [{"role": "system", "content": prompt("probe").text}]  # a probe stands alone: docs/adr/0003
         shown = picture(views[0])
         for _ in range(2):  # a pair in both orders
             await asyncio.gather(
-                *(self._send(probe, [shown, _text(f"nodule {word}?")]) for word in ("present", "absent"))
+                *(send(self._client, probe, [shown, text_part(f"nodule {word}?")]) for word in ("present", "absent"))
             )
-        await self._send(prefix, [*chain, _text(prompt("choose").text)], _format("answer", DraftReply))
-
-    async def _send(
-        self, prefix: list[dict[str, Any]], parts: list[dict[str, Any]], form: Any = None, **options: Any
-    ) -> None:
-        messages: Any = [*prefix, {"role": "user", "content": parts}]
-        options |= {"response_format": form} if form else {}
-        await self._client.chat.completions.create(
-            model="scripted", messages=messages, max_tokens=512, temperature=0, **options
+        await send(
+            self._client,
+            prefix,
+            [*chain, text_part(prompt("choose").text)],
+            response_format=reply_form("answer", DraftReply),
         )
-
-
-def _text(words: str) -> dict[str, Any]:
-    return {"type": "text", "text": words}
-
-
-def _format(name: str, schema: Any) -> dict[str, Any]:
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": json_schema(schema)}}
 
 
 def bare_inspect(cases: Sequence[Case], logs: Path, at_once: int) -> float:

@@ -123,7 +123,7 @@ def test_of_two_runs_on_one_folder_one_says_so(settings: Settings, tmp_path: Pat
 
 
 def test_a_wrong_setting_stops_the_run_with_its_own_words(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="use blank_image"):
+    with pytest.raises(UsageError, match="which question_only cannot give; use single_pass or blank_image"):
         whole("kvasir_seg", tmp_path / "data", settings, solver="question_only")
 
 
