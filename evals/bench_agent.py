@@ -92,8 +92,12 @@ class BareLoop:
         async def look(index: int, corners: tuple[int, int, int, int]) -> View:
             box = BoundingBox.from_tuple([n * image.width / 1000 for n in corners])
             view = await asyncio.to_thread(cut_view, store, image, box, index=index, kind="zoom", longest=512)
-            await send(self._client, prefix, [text_part(prompt("describe").text + " ".join(attribute_names())), picture(view)],
-                             response_format=reply_form("description", DescriptionReply))  # fmt: skip
+            await send(
+                self._client,
+                prefix,
+                [text_part(prompt("describe").text + " ".join(attribute_names())), picture(view)],
+                response_format=reply_form("description", DescriptionReply),
+            )
             return view
 
         views = await asyncio.gather(*(look(n + 1, box) for n, box in enumerate(BOXES)))

@@ -45,7 +45,7 @@ class Learner:
         from medloupe.evals.tiny.muon import Muon
 
         self._torch, self.device, self.peak = torch, device, peak
-        self._half = fast_in_half(device)
+        self.half = fast_in_half(device)
         self.model = model.to(device)
         # Twice as fast as the fused kernel for a tower of this size on a CPU.
         self.model.model.vision_tower.set_attn_implementation("eager")
@@ -63,7 +63,7 @@ class Learner:
         # Matrices inside the layers by Muon (Jordan et al., 2024), the others by AdamW: in a short trial it found
         # outlines far sooner than AdamW alone.
         self.optimisers = [
-            Muon(inner, lr=peak, weight_decay=0.05, dtype=torch.bfloat16 if self._half else torch.float32),
+            Muon(inner, lr=peak, weight_decay=0.05, dtype=torch.bfloat16 if self.half else torch.float32),
             torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.01),
         ]
 
@@ -85,7 +85,7 @@ class Learner:
     def losses(self, batch: Batch) -> dict[str, Any]:
         """Cross-entropies: of the answers' words, of the cells and of the labels."""
         torch = self._torch
-        with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self._half):
+        with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.half):
             seen, hidden = self._forward(batch)
             chosen = batch.targets >= 0
             logits = self.model.lm_head(hidden[chosen])

@@ -1,7 +1,7 @@
 """Muon (Jordan et al., 2024), for matrices inside layers: momentum, made orthogonal by Newton-Schulz iterations.
 
-torch.optim.Muon does the same, matrix by matrix and in bf16, which a CPU without bf16 instructions emulates: five of six
-seconds of a step there. Here matrices of one shape are taken together, in the precision that the device is fast in.
+torch.optim.Muon does the same, matrix by matrix and in bf16, which a CPU without bf16 instructions emulates: five of
+six seconds of a step there. Here matrices of one shape are taken together, in the precision that the device is fast in.
 """
 
 from __future__ import annotations

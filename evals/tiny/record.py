@@ -52,6 +52,8 @@ class Session(Frozen):
     """Processes that wanted a core in the minute before its end: above `cores`, the minutes say little."""
     torch: str
     """Its version."""
+    dtype: str = ""
+    """Of the arithmetic: "bf16" where the device has instructions for it, else "fp32"."""
 
 
 class Drawn(Frozen):
@@ -104,7 +106,10 @@ class RunRecord(Frozen):
     def words(self) -> str:
         """Steps, minutes and device in a line."""
         took = "minutes not recorded" if self.minutes is None else f"{self.minutes:.0f} minutes of wall clock"
-        where = dict.fromkeys(f"{s.device}, {s.threads} of {s.cores} cores, load {s.load:g}" for s in self.sessions)
+        where = dict.fromkeys(
+            f"{s.device}, {s.dtype or 'dtype not recorded'}, {s.threads} of {s.cores} cores, load {s.load:g}"
+            for s in self.sessions
+        )
         return f"{self.model_step} of {self.plan.steps} steps, {took}; {'; '.join(where) or 'device not recorded'}"
 
 

@@ -3,7 +3,8 @@
     make train-tiny ARGS="--out out/tiny --minutes 85"
 
 The data of step n depend on n alone, so that a run that was stopped and resumed has the same loss curve as one that was
-not. The same command runs on a CPU and on a GPU (bf16 on both). Losses are logged to MLflow in a local SQLite file.
+not. The same command runs on a CPU and on a GPU, in bf16 where the device has instructions for it. Losses are logged to
+MLflow in a local SQLite file.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ class Trainer:
         own = Session(
             device=device_words(self.device), cores=os.cpu_count() or 1, threads=torch.get_num_threads(),
             first=self._first, last=self.step, minutes=round((time.monotonic() - self._begun) / 60, 2),
-            load=round(os.getloadavg()[0], 1), torch=torch.__version__,
+            load=round(os.getloadavg()[0], 1), torch=torch.__version__, dtype="bf16" if self.learner.half else "fp32",
         )  # fmt: skip
         return (*self._sessions, own) if own.last > own.first else self._sessions
 

@@ -21,7 +21,15 @@ from medloupe.evals.tiny.ship import MOST_BYTES, ship
 from medloupe.models.tiny import packaged
 
 SESSION = Session(
-    device="cpu: a processor", cores=2, threads=1, first=0, last=60, minutes=40.0, load=1.1, torch="2.13.0"
+    device="cpu: a processor",
+    cores=2,
+    threads=1,
+    first=0,
+    last=60,
+    minutes=40.0,
+    load=1.1,
+    torch="2.13.0",
+    dtype="fp32",
 )
 
 
@@ -57,8 +65,8 @@ def test_the_card_says_data_steps_device_minutes_scores_and_limits(run: Path, tm
         "seeds | 0 to 399, of the split `train` (0 to 999999)" in card
         and f"sha-256 `{drawn_with().sha256[:16]}`" in card
     )
-    assert "100 of 100 steps, 82 minutes of wall clock; cpu: a processor, 1 of 2 cores" in card
-    assert "| 60 to 100 | 41.5 | cpu: a processor | 1 of 2 | 1.1 | 2.13.0 |" in card
+    assert "100 of 100 steps, 82 minutes of wall clock; cpu: a processor, fp32, 1 of 2 cores" in card
+    assert "| 60 to 100 | 41.5 | cpu: a processor | fp32 | 1 of 2 | 1.1 | 2.13.0 |" in card
     assert "| shape | 0.90 | 0.912 (300) | 0.820 (290) |" in card
     assert "Missed on unseen seeds: pairs." in card
     assert "license: apache-2.0" in card and "not for diagnosis" in card and "## Limits" in card
