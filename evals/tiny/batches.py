@@ -1,7 +1,7 @@
 """Views and their turns as one training batch: the picture is encoded once, and each turn sees it and nothing else.
 
-Every second view is spoken of; of the others, those that show a lesion well only teach the vision tower what it sees,
-which it learns more slowly than the words.
+Every second view is spoken of, in a run's first half every third; of the others, those that show a lesion well only
+teach the vision tower what it sees, which it learns more slowly than the words.
 
 A row is `<s>`, the picture's tokens, then every turn of the view one after another. A turn's tokens attend to the
 picture and to their own turn, and stand at the positions that they have when the turn is asked alone: packing changes
@@ -110,10 +110,15 @@ class Packer:
         return (patches > 0).astype(np.float32), table[owner], (1 / np.maximum(count[owner], 1)).astype(np.float32)
 
 
-def batch_of(step: int, scenes: int, packer: Packer, split: str = "train") -> Batch:
-    """Step n's batch: the views of `scenes` phantoms, the same whenever and wherever it is made."""
+def batch_of(step: int, scenes: int, packer: Packer, *, every: int = 2, split: str = "train") -> Batch:
+    """Step n's batch: the views of `scenes` phantoms, the same whenever and wherever it is made.
+
+    every: of how many views one is spoken of.
+    """
     views = [
         s for n in range(step * scenes, (step + 1) * scenes) for s in samples_of(n, packer.view_px, split) if s.turns
     ]
-    silent = [s for s in views[(step + 1) % 2 :: 2] if s.lesion is not None and not s.closer]
-    return packer(views[step % 2 :: 2], silent)
+    silent = [
+        s for n, s in enumerate(views) if (n - step) % every and s.lesion is not None and not s.closer
+    ]  # fmt: skip
+    return packer(views[step % every :: every], silent)

@@ -7,6 +7,7 @@ cells of the view are lesion and which attributes the lesion there has; they are
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from medloupe.evals.tiny.batches import Batch
@@ -14,6 +15,7 @@ from medloupe.evals.tiny.samples import CELLS, LABELS
 
 __all__ = ["Learner", "rate"]
 
+_WORDS_WEIGHT = 2.0
 _CELLS_WEIGHT = 1.0
 _LABELS_WEIGHT = 2.0
 
@@ -36,10 +38,32 @@ def fast_in_half(device: str) -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
+_SPREAD = 15.0
+"""Standard deviation of a number's target, in thousandths of the view's side: one and a half of its steps."""
+
+
+def near_numbers(numbers: Mapping[int, int], vocabulary: int) -> Any:
+    """(vocabulary, vocabulary) targets: a token itself, but a number shares with those near it.
+
+    Numbers are tokens of their own, and nothing but this tells which are near each other.
+    """
+    import torch
+
+    targets = torch.eye(vocabulary)
+    tokens = torch.tensor(list(numbers))
+    values = torch.tensor([float(numbers[int(t)]) for t in tokens])
+    near = torch.softmax(-0.5 * ((values[:, None] - values) / _SPREAD) ** 2, dim=1)
+    targets[tokens[:, None], tokens] = near
+    return targets
+
+
 class Learner:
     """The model with its two training heads and the optimisers."""
 
-    def __init__(self, model: Any, *, patches: int, peak: float = 1e-3, device: str = "cpu") -> None:
+    def __init__(
+        self, model: Any, *, patches: int, numbers: Mapping[int, int], peak: float = 1e-3, device: str = "cpu"
+    ) -> None:
+        """patches: along a view's side; numbers: what each token that is a number is worth."""
         import torch
 
         from medloupe.evals.tiny.muon import Muon
@@ -49,6 +73,7 @@ class Learner:
         self.model = model.to(device)
         # Twice as fast as the fused kernel for a tower of this size on a CPU.
         self.model.model.vision_tower.set_attn_implementation("eager")
+        self._near = near_numbers(numbers, model.config.text_config.vocab_size).to(device)
         width = model.config.vision_config.hidden_size
         self._classes = [len(values) for values in LABELS.values()]
         self.heads = torch.nn.ModuleDict(
@@ -75,7 +100,7 @@ class Learner:
                 group["lr"] = rate(step, steps, self.peak)
             optimiser.zero_grad(set_to_none=True)
         losses = self.losses(batch.to(self.device))
-        total = losses["words"] + _CELLS_WEIGHT * losses["cells"] + _LABELS_WEIGHT * losses["labels"]
+        total = _WORDS_WEIGHT * losses["words"] + _CELLS_WEIGHT * losses["cells"] + _LABELS_WEIGHT * losses["labels"]
         total.backward()
         torch.nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
         for optimiser in self.optimisers:
@@ -92,7 +117,7 @@ class Learner:
             cells = self.heads["cells"](seen)
             labels = self.heads["labels"](seen)
         cross = torch.nn.functional.cross_entropy
-        words = cross(logits.float(), batch.targets[chosen])
+        words = cross(logits.float(), self._near[batch.targets[chosen]])
         on = torch.nn.functional.binary_cross_entropy_with_logits(cells.float(), batch.cells)
         return {"words": words, "cells": on, "labels": self._label_loss(labels.float(), batch)}
 

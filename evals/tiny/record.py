@@ -29,7 +29,7 @@ class Plan:
     steps: int
     scenes: int = 4
     """Phantoms a step, eight views each."""
-    peak: float = 3e-3
+    peak: float = 1.5e-3
     seed: int = 0
 
 

@@ -27,9 +27,11 @@ CELLS = 48
 """Cells of a view's side in which what is lesion is told to the vision tower in training."""
 SEEN = 0.04
 """Share of the view's side: a lesion smaller than this need not be located."""
+_CLOSE = (0.28, 0.75)
+"""Shares of the side that a lesion fills in a view close to it: those that a close-up may leave it with."""
 _UNKNOWN = 0.15
 """Share of views of which the modality is not told: pictures do not say it."""
-_SURE = (0.12, 0.16)
+_SURE = (0.22, 0.28)
 """Between these shares of the side either a description or "look closer" is right: neither is trained."""
 
 _KINDS: tuple[Kind, ...] = ("ct", "us", "ct", "derm", "ct", "cxr", "ct", "us", "derm", "cxr")
@@ -117,11 +119,11 @@ def _boxes(scene: Scene, rng: np.random.Generator) -> list[tuple[int, int, int, 
     for n in range(5):
         if len(order):
             lesion = scene.lesions[order[n % len(order)]]
-            found.append(_round_lesion(scene, lesion, float(np.exp(rng.uniform(np.log(0.18), np.log(0.75)))), rng))
+            found.append(_round_lesion(scene, lesion, float(np.exp(rng.uniform(*np.log(_CLOSE)))), rng))
         else:
             found.append(_anywhere(scene, rng))
     if len(order):
-        found.append(_round_lesion(scene, scene.lesions[order[-1]], float(rng.uniform(0.03, 0.12)), rng))
+        found.append(_round_lesion(scene, scene.lesions[order[-1]], float(rng.uniform(0.03, 0.2)), rng))
     else:
         found.append(_anywhere(scene, rng))
     if len(order) and rng.random() < 0.5:

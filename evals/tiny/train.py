@@ -28,7 +28,8 @@ import click
 from medloupe.errors import UsageError
 from medloupe.evals.tiny.batches import Batch, Packer, batch_of
 from medloupe.evals.tiny.record import Plan, RunRecord, Session, device_words, drawn_with
-from medloupe.models.tiny.build import TinyConfig, build_model, build_processor, build_tokenizer, save
+from medloupe.models.tiny.build import TinyConfig, build_model, build_processor, build_tokenizer, equalise, save
+from medloupe.models.tiny.language import GRID, STEP
 
 __all__ = ["Plan", "Trainer", "main"]
 
@@ -36,6 +37,8 @@ MODEL = "loupe-tiny"
 """Folder of the finished model, in the run's folder: its profile is found by this name."""
 _AHEAD = 4
 """Batches that are drawn while the network learns."""
+_FIRST = 10
+"""Steps of which the pictures set how loud the patches' first weights are."""
 _LOGGED_EVERY = 10
 SAVED_EVERY_S = 120.0
 """Between checkpoints: what a killed run has to do again."""
@@ -72,8 +75,11 @@ class Trainer:
         self.processor = build_processor(self.config, self.tokenizer)
         model = build_model(self.config, self.tokenizer, plan.seed)
         patches = self.config.view_px // self.config.patch_px
-        self.learner = Learner(model, patches=patches, peak=plan.peak, device=self.device)
         self._packer = Packer(self.tokenizer, self.config.view_px, self.config.patch_px)
+        if not (folder / "checkpoint.pt").is_file():
+            equalise(model, self._batch_pictures())
+        numbers = {self.tokenizer.convert_tokens_to_ids(str(n)): n for n in range(0, GRID + 1, STEP)}
+        self.learner = Learner(model, patches=patches, numbers=numbers, peak=plan.peak, device=self.device)
         self.step = 0
         self.losses: list[dict[str, float]] = []
         self._stop = False
@@ -136,7 +142,7 @@ class Trainer:
             def order() -> None:
                 step = next(wanted, None)
                 if step is not None:
-                    ahead.append(pool.submit(batch_of, step, self.plan.scenes, self._packer))
+                    ahead.append(pool.submit(self._batch, step))
 
             for _ in range(_AHEAD):
                 order()
@@ -147,6 +153,14 @@ class Trainer:
                     yield batch
             finally:
                 pool.shutdown(cancel_futures=True)
+
+    def _batch_pictures(self) -> Any:
+        """Of the first steps, for the first weights."""
+        return self._torch.cat([self._batch(step).pixels for step in range(_FIRST)])
+
+    def _batch(self, step: int) -> Batch:
+        every = 3 if step < self.plan.steps // 2 else 2
+        return batch_of(step, self.plan.scenes, self._packer, every=every)
 
     def _say(self, steps_a_second: float) -> None:
         left = (self.plan.steps - self.step) / max(steps_a_second, 1e-9) / 60
@@ -221,9 +235,9 @@ class _Log:
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/tiny"), show_default=True)
-@click.option("--steps", type=int, default=7000, show_default=True, help="Of the whole run.")
+@click.option("--steps", type=int, default=3000, show_default=True, help="Of the whole run.")
 @click.option("--scenes", type=int, default=4, show_default=True, help="Phantoms a step, eight views each.")
-@click.option("--peak", type=float, default=3e-3, show_default=True, help="Highest learning rate.")
+@click.option("--peak", type=float, default=1.5e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights.")
 @click.option("--until", type=int, help="Stop after that step; the run can be gone on with.")
 @click.option("--device", default="auto", show_default=True)

@@ -19,7 +19,7 @@ GRID = 1000
 """Along each side of a view."""
 STEP = 10
 """Between the numbers that it writes."""
-LOOK_CLOSER = 0.14
+LOOK_CLOSER = 0.25
 """Share of the view's side: a lesion whose long axis is less is not described but asked to be looked at closer."""
 
 _ORDER = ("homogeneity", "margin", "shape", "intensity", "density", "colour")
