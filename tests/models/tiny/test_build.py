@@ -12,7 +12,7 @@ pytest.importorskip("tokenizers", reason="transformers is not installed")
 
 from medloupe.errors import BackendMissing, ModelError, ReplyCutOff
 from medloupe.models.tiny import packaged, write_sums
-from medloupe.models.tiny.build import TinyConfig, build_model, build_processor, build_tokenizer, save
+from medloupe.models.tiny.build import TinyConfig, build_model, build_processor, build_tokenizer, equalise, save
 from medloupe.models.tiny.language import Place, asking, description, location, statement
 from medloupe.models.vlm import LocalVLM
 
@@ -89,3 +89,21 @@ def test_a_file_that_is_not_what_was_shipped_is_refused(folder, tmp_path) -> Non
 def test_a_package_without_weights_says_how_to_get_them(tmp_path) -> None:
     with pytest.raises(BackendMissing, match="make train-tiny"):
         packaged(tmp_path)
+
+
+def test_a_patch_first_looks_at_those_like_it_and_waves_are_made_equally_loud() -> None:
+    import torch
+
+    config = TinyConfig(vision_layers=1, text_layers=1)
+    model = build_model(config, build_tokenizer())
+    attention = model.model.vision_tower.encoder.layers[0].self_attn
+    each = config.vision_width // config.vision_heads
+    for head in range(config.vision_heads):
+        rows = slice(head * each, (head + 1) * each)
+        meets = (attention.q_proj.weight[rows].T @ attention.k_proj.weight[rows]).detach()
+        assert float(meets.diagonal().mean()) > 10 * float(meets.mean().abs())
+    pixels = torch.rand(4, 3, config.view_px, config.view_px, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    equalise(model, pixels)
+    heard = model.model.vision_tower.embeddings.patch_embedding(pixels).detach().permute(1, 0, 2, 3).flatten(1)
+    assert torch.allclose(heard.std(dim=1), torch.full((config.vision_width,), 0.5), atol=1e-3)
+    assert float(heard.mean(dim=1).abs().max()) < 1e-3
