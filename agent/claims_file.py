@@ -178,9 +178,9 @@ def _mask(claim: str, name: str, image: Image, folder: Path | None, masks: dict[
     """The mask in a file beside claims.json: what is brighter than half its brightest."""
     wrong = f"The mask of claim {claim!r}"
     if name not in masks:
-        store = MemoryStore()
+        path, store = _beside(claim, name, folder), MemoryStore()
         try:
-            values = whole(store, load_study(_beside(claim, name, folder), store).images[0]).values
+            values = whole(store, load_study(path, store).images[0]).values
         except InputRejected as error:
             raise InputRejected("claims-mask", f"{wrong} cannot be read: {error}") from None
         bright = values.max(axis=2) if values.ndim == 3 else values

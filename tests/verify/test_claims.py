@@ -73,6 +73,9 @@ STRUCTURED: list[tuple[StatedAttribute, list[list[Any]]]] = [
     (StatedAttribute(attribute="wibble", value="x"), [["wibble", "x"]]),
     (StatedAttribute(attribute="shape", value="blobby"), [["shape", "blobby"]]),
     (StatedAttribute(attribute="long_axis", value="big"), [["long_axis", "big"]]),
+    (StatedAttribute(attribute="area", value=400, unit="px"), [["area", 400.0, "px2"]]),
+    (StatedAttribute(attribute="area", value=3, unit="cm"), [["area", 3.0, "cm2"]]),
+    (StatedAttribute(attribute="area", value=90, unit="mm²"), [["area", 90.0, "mm2"]]),
 ]
 
 

@@ -389,11 +389,17 @@ def _finding_names() -> dict[str, str]:
     return {normalise(s): noun for noun, entry in findings().items() for s in (noun, *entry["synonyms"])}
 
 
+_SQUARED = {"px": "px2", "mm": "mm2", "cm": "cm2"}
+"""An area that is given in a length's unit is meant in its square."""
+
+
 def _normalised(stated: StatedAttribute) -> list[_Normal]:
     name = canonical_attribute(stated.attribute)
     unit = unit_of(stated.unit) or stated.unit
     if unit == "HU" and name in (None, "intensity"):
         name = "density"
+    if name == "area":
+        unit = _SQUARED.get(unit, unit)
     if name is None:
         return [_of_unknown(stated, unit)]
     kind = (attribute(name) or {})["kind"]
