@@ -20,6 +20,7 @@ from medloupe.errors import UserError
 from medloupe.models.vlm.base import VLMReply, VLMRequest
 from medloupe.tools.imaging import load_study
 from medloupe.tools.look import Loupe
+from medloupe.tools.measure.vocabulary import threshold
 from medloupe.tools.verify import Scene, claims_from_text, verify_claim
 from medloupe.types import RESEARCH_LABEL, BoundingBox, CheckedClaim, Claim, Frozen, Region, Study, Verdict, View
 
@@ -75,7 +76,8 @@ async def averify_claims(
         claims: a claims.json (see medloupe.agent.claims_file): its path or its content; or else
         text: sentences, whose claims are read from their words. They are about `box` (half-open, full-image pixels) of
             the study's first image, or of the middle one of its largest series; without a box about the whole image,
-            and, where exactly one region stands out in it, what only a region has is checked there.
+            and, where exactly one region stands out in it, what only a region has is checked there; refuted only
+            where its outlines agree closely, since another thing may be meant.
         resources: models and verifiers; by default no VLM (measured checks only) and LiteMedSAM where it is installed.
         modality: overrides the files' own, a DICOM code.
         folder: where masks lie when `claims` is content; None: there can be none.
@@ -98,6 +100,8 @@ async def averify_claims(
         assert claims is not None
         made = await asyncio.to_thread(claims_from_json, claims, loaded, folder)
     verdicts = await _verdicts(made, regions, loupe, resources)
+    if text is not None and box is None:
+        verdicts = [_tentative(verdict) for verdict in verdicts]
     checked = check_claims(made, {verdict.claim: verdict for verdict in verdicts})
     unfit = dict.fromkeys(line for image in loaded.images for line in resources.unfit(image))
     warnings = (*loaded.warnings, *resources.warnings, *unfit)
@@ -171,6 +175,16 @@ def _from_text(
         found = loupe.segment(loupe.overview(image.index), first_id=1, limit=_PROPOSED)
     claims, unparsed = claims_from_text(text, first_id=1, image=image, region=region, view=image.index)
     return claims, found if region is None else [region], unparsed
+
+
+def _tentative(verdict: Verdict) -> Verdict:
+    """A refutation in a region that was found, not named, is none unless its outlines agree: another may be meant."""
+    agreement = verdict.numbers.get("agreement")
+    sure = agreement is None or agreement >= threshold("outline", "unnamed")
+    if verdict.verdict != "refuted" or verdict.method != "measured" or sure:
+        return verdict
+    reason = f"{verdict.reason}; that is of the region that stands out most, and another may be meant: give a box"
+    return verdict.model_copy(update={"verdict": "undetermined", "reason": reason, "independent": False})
 
 
 async def _verdicts(

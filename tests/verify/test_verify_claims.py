@@ -13,7 +13,9 @@ from drawn import disc
 from reader_script import write_ct
 
 from medloupe import Resources, ScriptedVLM, averify_claims, verify_claims, verify_tool
+from medloupe.agent.verifying import _tentative
 from medloupe.errors import InputRejected, ReplyRefused, UserError
+from medloupe.types import Verdict
 
 DISC = {"box": [55, 75, 105, 125]}
 """Round a disc of 20 mm (40 px) at (80, 100), a little loose."""
@@ -179,3 +181,15 @@ async def test_the_tool_answers_a_model_in_words_and_a_program_in_verdicts(study
 async def test_either_claims_or_a_text_is_given(study: Path) -> None:
     with pytest.raises(UserError, match="either claims or a text"):
         await averify_claims(study, resources=Resources())
+
+
+def test_a_region_that_was_only_found_refutes_nothing_unless_its_outlines_agree() -> None:
+    refuted = Verdict(
+        claim="C1", verdict="refuted", reason="stated 30 px, measured 12 px", measured=12.0, unit="px",
+        method="measured", independent=True, numbers={"agreement": 0.7},
+    )  # fmt: skip
+    doubted = _tentative(refuted)
+    assert (doubted.verdict, doubted.measured, doubted.independent) == ("undetermined", 12.0, False)
+    assert "another may be meant: give a box" in doubted.reason
+    for kept in ({"numbers": {"agreement": 0.95}}, {"verdict": "supported"}, {"method": "rules"}):
+        assert _tentative(refuted.model_copy(update=kept)) == refuted.model_copy(update=kept)
