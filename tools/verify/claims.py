@@ -96,6 +96,8 @@ def _read(sentence: str, subject: str, convention: Convention) -> tuple[list[_Fo
     stated += [*_both_sides(sentence, said), *_brightness(sentence)]
     denied_nouns, swallowed = _denied(sentence, nouns, scopes, stated_numbers)
     real = [n for n in nouns if not overlaps((n.start, n.end), swallowed)]
+    if not nouns and _begins_anew(sentence):
+        subject = ""
     kept: list[_Found] = []
     for f in (*measured, *counted, *stated):
         if overlaps((f.start, f.end), swallowed):
@@ -114,9 +116,19 @@ def _read(sentence: str, subject: str, convention: Convention) -> tuple[list[_Fo
         *((p.start, p.end) for p in said),
         *((f.start, f.end) for f in kept),
     ]
-    concrete = [n.name for n in nouns if not findings()[n.name].get("generic")]
+    concrete = [n.name for n in real if not findings()[n.name].get("generic")]
     unplaced = words(sentence, covered)
     return sorted(kept, key=lambda f: (f.start, f.attribute)), unplaced, concrete[-1] if concrete else subject
+
+
+@cache
+def _first_words() -> re.Pattern[str]:
+    return re.compile(rf"\s*(?:there (?:is|are)\s+)?{pattern(language('indefinite'))}\s", re.IGNORECASE)
+
+
+def _begins_anew(sentence: str) -> bool:
+    """ "A calcified granuloma is seen": a thing of its own, whatever was spoken of before and whatever it is."""
+    return _first_words().match(sentence) is not None
 
 
 def _both_sides(sentence: str, said: list[Phrase]) -> list[_Found]:
