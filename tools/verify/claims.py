@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from medloupe.tools.measure.vocabulary import (
     DENIED,
@@ -83,8 +83,12 @@ def claims_from_text(
     return claims, list(left_over)
 
 
-def _read(sentence: str, subject: str, convention: Convention) -> tuple[list[_Found], list[str], str]:
-    """The claims and the unplaced words of one sentence, and what the next one's "it" refers to."""
+@lru_cache(maxsize=4096)
+def _read(sentence: str, subject: str, convention: Convention) -> tuple[tuple[_Found, ...], tuple[str, ...], str]:
+    """The claims and the unplaced words of one sentence, and what the next one's "it" refers to.
+
+    Kept: a sentence of the chain is read as it is said, as it is drafted and as it is answered.
+    """
     scopes = _Scopes.of(sentence)
     stated_numbers = list(numbers(sentence))
     measured = [_Found(n.start, n.end, n.attribute, n.value, n.unit) for n in stated_numbers]
@@ -118,7 +122,8 @@ def _read(sentence: str, subject: str, convention: Convention) -> tuple[list[_Fo
     ]
     concrete = [n.name for n in real if not findings()[n.name].get("generic")]
     unplaced = words(sentence, covered)
-    return sorted(kept, key=lambda f: (f.start, f.attribute)), unplaced, concrete[-1] if concrete else subject
+    in_order = sorted(kept, key=lambda f: (f.start, f.attribute))
+    return tuple(in_order), tuple(unplaced), concrete[-1] if concrete else subject
 
 
 @cache
