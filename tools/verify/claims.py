@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 from medloupe.tools.measure.vocabulary import (
@@ -42,6 +42,8 @@ from medloupe.types import Claim, Image, Region, StatedAttribute
 
 __all__ = ["claims_from_attributes", "claims_from_text"]
 
+_KEPT = 128
+"""Sentences whose reading is kept: those of the questions under way, and no archive of what was said."""
 _NEAR = 4
 """Words that may stand between an adjective and the noun it is said of."""
 
@@ -83,11 +85,11 @@ def claims_from_text(
     return claims, list(left_over)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_KEPT)
 def _read(sentence: str, subject: str, convention: Convention) -> tuple[tuple[_Found, ...], tuple[str, ...], str]:
     """The claims and the unplaced words of one sentence, and what the next one's "it" refers to.
 
-    Kept: a sentence of the chain is read as it is said, as it is drafted and as it is answered.
+    A sentence of the chain is read as it is said, as it is drafted and as it is answered.
     """
     scopes = _Scopes.of(sentence)
     stated_numbers = list(numbers(sentence))
@@ -100,8 +102,6 @@ def _read(sentence: str, subject: str, convention: Convention) -> tuple[tuple[_F
     stated += [*_both_sides(sentence, said), *_brightness(sentence)]
     denied_nouns, swallowed = _denied(sentence, nouns, scopes, stated_numbers)
     real = [n for n in nouns if not overlaps((n.start, n.end), swallowed)]
-    if not nouns and _begins_anew(sentence):
-        subject = ""
     kept: list[_Found] = []
     for f in (*measured, *counted, *stated):
         if overlaps((f.start, f.end), swallowed):
@@ -122,6 +122,8 @@ def _read(sentence: str, subject: str, convention: Convention) -> tuple[tuple[_F
     ]
     concrete = [n.name for n in real if not findings()[n.name].get("generic")]
     unplaced = words(sentence, covered)
+    if unplaced and not nouns and _begins_anew(sentence):
+        kept, subject = [replace(f, finding="") if f.finding == subject else f for f in kept], ""
     in_order = sorted(kept, key=lambda f: (f.start, f.attribute))
     return tuple(in_order), tuple(unplaced), concrete[-1] if concrete else subject
 
@@ -180,9 +182,10 @@ class _Scopes:
 
     @classmethod
     def of(cls, sentence: str) -> _Scopes:
-        after = cues("negations_after", sentence)
+        none = cues("not_negations", sentence)
+        after = [s for s in cues("negations_after", sentence) if not overlaps(s, [n for n in none if n[1] > s[1]])]
         doubts_after = cues("hedges_after", sentence)
-        no_denial = [*after, *doubts_after, *cues("not_negations", sentence), *cues("hedges", sentence)]
+        no_denial = [*after, *doubts_after, *none, *cues("hedges", sentence)]
         denials = [
             s for s in cues("negations", sentence)
             if not overlaps(s, [o for o in no_denial if o[1] - o[0] >= s[1] - s[0]])
@@ -190,7 +193,7 @@ class _Scopes:
         return cls(
             clauses(sentence), denials, after,
             cues("hedges", sentence), doubts_after, cues("existence", sentence), cues("existence_after", sentence),
-            [*cues("breaks", sentence), *cues("not_negations", sentence)], cues("negating_prefixes", sentence),
+            [*cues("breaks", sentence), *none], cues("negating_prefixes", sentence),
         )  # fmt: skip
 
     @property
