@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from medloupe.evals.tiny.record import Plan
+from medloupe.evals.tiny.plan import Plan
 from medloupe.models.tiny import NAME
 
 __all__ = ["command", "killed", "steps_kept"]
@@ -28,7 +28,8 @@ def command(folder: Path, plan: Plan) -> list[str]:
     """The training, a checkpoint at every step."""
     return [
         sys.executable, "-m", "medloupe.evals.tiny.train", "--out", str(folder), "--steps", str(plan.steps),
-        "--scenes", str(plan.scenes), "--seed", str(plan.seed), "--peak", str(plan.peak), "--device", "cpu",
+        "--speaking", str(plan.speaking), "--scenes", str(plan.scenes),
+        "--seed", str(plan.seed), "--peak", str(plan.peak), "--device", "cpu",
         "--threads", "1", "--save-every", "0",
     ]  # fmt: skip
 
@@ -59,7 +60,7 @@ def killed(folder: Path, plan: Plan, at: int) -> int:
 @click.option("--kills", default=3, show_default=True)
 def main(steps: int, kills: int) -> None:
     """Train, kill, resume and compare; see the module."""
-    plan = Plan(steps=steps, scenes=1)
+    plan = Plan(steps=steps // 2, speaking=steps - steps // 2, scenes=1)
     with tempfile.TemporaryDirectory(prefix="medloupe-resume-") as scratch:
         whole, broken = Path(scratch, "whole"), Path(scratch, "broken")
         for number in range(1, kills + 1):

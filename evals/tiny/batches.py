@@ -1,7 +1,7 @@
 """Views and their turns as one training batch: the picture is encoded once, and each turn sees it and nothing else.
 
-Every second view is spoken of, in a run's first half every third; of the others, those that show a lesion well only
-teach the vision tower what it sees, which it learns more slowly than the words.
+Some of the views are spoken of (plan.py says of how many one); of the others, those that show a lesion well only teach
+the vision tower what it sees, which it learns more slowly than the words.
 
 A row is `<s>`, the picture's tokens, then every turn of the view one after another. A turn's tokens attend to the
 picture and to their own turn, and stand at the positions that they have when the turn is asked alone: packing changes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TypeVar
@@ -13,24 +12,14 @@ from pydantic import ValidationError
 
 from medloupe.errors import UsageError
 from medloupe.evals.phantoms.parameters import split_seeds
+from medloupe.evals.tiny.plan import Plan
 from medloupe.evals.tiny.samples import PER_SCENE
 from medloupe.types import Frozen
 
-__all__ = ["Drawn", "Plan", "RunRecord", "ScoreSheet", "Session", "device_words", "drawn_with", "sha256"]
+__all__ = ["Drawn", "RunRecord", "ScoreSheet", "Session", "device_words", "drawn_with", "sha256"]
 
 _RECORD, _SCORES = "record.json", "scores.json"
 _Kept = TypeVar("_Kept", bound=Frozen)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a run is; two runs of one plan are the same run."""
-
-    steps: int
-    scenes: int = 4
-    """Phantoms a step, eight views each."""
-    peak: float = 1.5e-3
-    seed: int = 0
 
 
 class Session(Frozen):
@@ -110,7 +99,7 @@ class RunRecord(Frozen):
             f"{s.device}, {s.dtype or 'dtype not recorded'}, {s.threads} of {s.cores} cores, load {s.load:g}"
             for s in self.sessions
         )
-        return f"{self.model_step} of {self.plan.steps} steps, {took}; {'; '.join(where) or 'device not recorded'}"
+        return f"{self.model_step} of {self.plan.total} steps, {took}; {'; '.join(where) or 'device not recorded'}"
 
 
 class ScoreSheet(Frozen):

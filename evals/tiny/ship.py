@@ -63,9 +63,9 @@ def _finished(run: Path) -> RunRecord:
     record = RunRecord.of(run)
     if record is None:
         raise UsageError(f"{run} is no training run (it holds no record.json)")
-    if record.model_step < record.plan.steps:
+    if record.model_step < record.plan.total:
         raise UsageError(
-            f"the model has learned {record.model_step} of {record.plan.steps} steps; finish the run first"
+            f"the model has learned {record.model_step} of {record.plan.total} steps; finish the run first"
         )
     return record
 

@@ -27,7 +27,8 @@ import click
 
 from medloupe.errors import UsageError
 from medloupe.evals.tiny.batches import Batch, Packer, batch_of
-from medloupe.evals.tiny.record import Plan, RunRecord, Session, device_words, drawn_with
+from medloupe.evals.tiny.plan import Plan
+from medloupe.evals.tiny.record import RunRecord, Session, device_words, drawn_with
 from medloupe.models.tiny.build import TinyConfig, build_model, build_processor, build_tokenizer, equalise, save
 from medloupe.models.tiny.language import GRID, STEP
 
@@ -79,7 +80,7 @@ class Trainer:
         if not (folder / "checkpoint.pt").is_file():
             equalise(model, self._batch_pictures())
         numbers = {self.tokenizer.convert_tokens_to_ids(str(n)): n for n in range(0, GRID + 1, STEP)}
-        self.learner = Learner(model, patches=patches, numbers=numbers, peak=plan.peak, device=self.device)
+        self.learner = Learner(model, patches=patches, numbers=numbers, device=self.device)
         self.step = 0
         self.losses: list[dict[str, float]] = []
         self._stop = False
@@ -90,10 +91,9 @@ class Trainer:
         """Take up the folder's run, or write down this one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         written = self.folder / "plan.json"
-        if not written.is_file():
-            written.write_text(json.dumps(asdict(self.plan)))
-        if json.loads(written.read_text()) != asdict(self.plan):
+        if written.is_file() and not self.plan.goes_on_from(Plan(**json.loads(written.read_text()))):
             raise UsageError(f"{self.folder} holds a run of another plan; give another folder")
+        written.write_text(json.dumps(asdict(self.plan)))
         kept = self.folder / "checkpoint.pt"
         if kept.is_file():
             state = self._torch.load(kept, map_location=self.device, weights_only=True)
@@ -107,12 +107,12 @@ class Trainer:
 
     def run(self, until: int | None = None) -> None:
         """Train to the plan's end, or to a step, and write the model as it is then. Ctrl-C keeps the checkpoint."""
-        last, saved = min(until or self.plan.steps, self.plan.steps), time.monotonic()
+        last, saved = min(until or self.plan.total, self.plan.total), time.monotonic()
         before = signal.signal(signal.SIGTERM, self._asked_to_stop)
         try:
             with _Log(self.folder, self.plan) as log:
                 for batch in self._batches(last):
-                    losses = self.learner.step(batch, self.step, self.plan.steps)
+                    losses = self.learner.step(batch, self.plan.rate(self.step))
                     self.step += 1
                     self.losses.append(losses)
                     if self.step % _LOGGED_EVERY == 0 or self.step == last:
@@ -159,14 +159,13 @@ class Trainer:
         return self._torch.cat([self._batch(step).pixels for step in range(_FIRST)])
 
     def _batch(self, step: int) -> Batch:
-        every = 3 if step < self.plan.steps // 2 else 2
-        return batch_of(step, self.plan.scenes, self._packer, every=every)
+        return batch_of(step, self.plan.scenes, self._packer, every=self.plan.every(step))
 
     def _say(self, steps_a_second: float) -> None:
-        left = (self.plan.steps - self.step) / max(steps_a_second, 1e-9) / 60
+        left = (self.plan.total - self.step) / max(steps_a_second, 1e-9) / 60
         named = ", ".join(f"{name} {value:.3f}" for name, value in self.losses[-1].items())
         pace = f"{steps_a_second:.2f} steps/s  {left:.0f} min left"
-        click.echo(f"step {self.step}/{self.plan.steps}  {named}  {pace}", err=True)
+        click.echo(f"step {self.step}/{self.plan.total}  {named}  {pace}", err=True)
 
     def save_checkpoint(self) -> None:
         """Everything that the next step depends on; written beside and moved, so that a kill leaves a whole file."""
@@ -235,7 +234,8 @@ class _Log:
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/tiny"), show_default=True)
-@click.option("--steps", type=int, default=3000, show_default=True, help="Of the whole run.")
+@click.option("--steps", type=int, default=2900, show_default=True, help="Of the first stage.")
+@click.option("--speaking", type=int, default=1100, show_default=True, help="Steps of the second stage.")
 @click.option("--scenes", type=int, default=4, show_default=True, help="Phantoms a step, eight views each.")
 @click.option("--peak", type=float, default=1.5e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights.")
@@ -252,19 +252,20 @@ def main(
     workers: int,
     save_every: float,
     steps: int,
+    speaking: int,
     scenes: int,
     peak: float,
     seed: int,
 ) -> None:
     """Train, or go on; see the module."""
     try:
-        plan = Plan(steps=steps, scenes=scenes, peak=peak, seed=seed)
+        plan = Plan(steps=steps, speaking=speaking, scenes=scenes, peak=peak, seed=seed)
         trainer = Trainer(out, plan, device=device, threads=threads, workers=workers, save_every_s=save_every)
     except UsageError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)
     trainer.run(until)
-    click.echo(f"{trainer.step} of {steps} steps done; the model as it is now: {out / MODEL}")
+    click.echo(f"{trainer.step} of {plan.total} steps done; the model as it is now: {out / MODEL}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 import torch
 
-from medloupe.evals.tiny.learning import near_numbers, rate
+from medloupe.evals.tiny.learning import near_numbers
 
 
 def test_a_number_shares_its_target_with_its_neighbours_and_a_word_with_none() -> None:
@@ -19,10 +19,3 @@ def test_a_number_shares_its_target_with_its_neighbours_and_a_word_with_none() -
     assert float(targets[4, 3]) == pytest.approx(float(targets[4, 5]))
     assert float(targets[4, 3]) > 0.1
     assert float(targets[4, 6]) < 1e-6
-
-
-def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
-    rates = [rate(step, 1000, 1.0) for step in range(1000)]
-    assert max(rates) == pytest.approx(1.0)
-    assert rates.index(max(rates)) in (98, 99, 100)
-    assert rates[-1] == pytest.approx(0.01, abs=1e-4)

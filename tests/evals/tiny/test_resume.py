@@ -10,7 +10,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("mlflow", reason="mlflow is not installed")
 
 from medloupe.evals.bench_resume import killed, steps_kept
-from medloupe.evals.tiny.record import Plan, RunRecord
+from medloupe.evals.tiny.plan import Plan
+from medloupe.evals.tiny.record import RunRecord
 from medloupe.evals.tiny.train import Trainer
 
 

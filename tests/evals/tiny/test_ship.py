@@ -16,7 +16,8 @@ pytest.importorskip("tokenizers", reason="transformers is not installed")
 
 from medloupe.errors import ModelError, UsageError
 from medloupe.evals.bench_tiny import main as bench_tiny
-from medloupe.evals.tiny.record import Plan, RunRecord, ScoreSheet, Session, drawn_with, sha256
+from medloupe.evals.tiny.plan import Plan
+from medloupe.evals.tiny.record import RunRecord, ScoreSheet, Session, drawn_with, sha256
 from medloupe.evals.tiny.ship import MOST_BYTES, ship
 from medloupe.models.tiny import packaged
 
