@@ -235,7 +235,7 @@ class _Log:
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/tiny"), show_default=True)
 @click.option("--steps", type=int, default=2900, show_default=True, help="Of the first stage.")
-@click.option("--speaking", type=int, default=1100, show_default=True, help="Steps of the second stage.")
+@click.option("--speaking", type=int, default=600, show_default=True, help="Steps of the second stage.")
 @click.option("--scenes", type=int, default=4, show_default=True, help="Phantoms a step, eight views each.")
 @click.option("--peak", type=float, default=1.5e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights.")
