@@ -75,6 +75,8 @@ class Benchmark:
     """What a cluster is, in words."""
     test_splits: tuple[str, ...] = ("test",)
     """Splits that nothing may be trained on."""
+    withheld: tuple[str, ...] = ()
+    """Splits whose answers were not released."""
     drawn: bool = False
     """Its images are phantoms. In any other benchmark a phantom is refused."""
 

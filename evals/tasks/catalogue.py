@@ -18,7 +18,7 @@ from medloupe.evals.tasks.classification import MEDMNIST, MEDMNIST_C
 from medloupe.evals.tasks.descriptions import LIDC_IDRI, SKINCON, VINDR_CXR
 from medloupe.evals.tasks.grounding import CHESTXRAY14, MEDSG_BENCH, MS_CXR
 from medloupe.evals.tasks.questions import PATHVQA, PROBMED, SLAKE, VQA_RAD
-from medloupe.evals.tasks.release import Release
+from medloupe.evals.tasks.release import Release, read_release
 from medloupe.evals.tasks.segmentation import BUSI, HAM10000, KVASIR_SEG
 from medloupe.evals.tasks.written import PHANTOMS
 
@@ -54,6 +54,6 @@ def recognise(folder: Path) -> list[tuple[Benchmark, str]]:
 
 def _first(candidate: Benchmark, folder: Path, split: str) -> bool:
     try:
-        return next(candidate.read(Release(folder), split), None) is not None
+        return next(read_release(candidate, Release(folder), split), None) is not None
     except InputRejected:
         return False

@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import csv
+import io
+import re
 import shutil
 import zipfile
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -27,7 +30,7 @@ import numpy.typing as npt
 
 from medloupe.errors import InputRejected
 
-__all__ = ["encode_png", "exists", "materialise", "read_mask"]
+__all__ = ["encode_png", "exists", "materialise", "read_mask", "tsv_cells", "tsv_record"]
 
 MOST_BYTES = 2**28
 """Of one picture inside another file."""
@@ -36,8 +39,22 @@ INSIDE = 127
 
 
 def exists(folder: Path, locator: str) -> bool:
-    """Whether the file of a locator is there; an entry inside it is looked for when it is read."""
-    return (folder / locator.partition("#")[0]).exists()
+    """Whether the file of a locator is there, and, of a ZIP, the entry; of others it is looked for when it is read."""
+    file, _, place = locator.partition("#")
+    path = folder / file
+    if place and path.suffix == ".zip" and path.is_file():
+        return place in _entries(path)
+    return path.exists()
+
+
+@lru_cache(maxsize=4)
+def _entries(path: Path) -> frozenset[str]:
+    """Names in a ZIP; none where it is no ZIP that can be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return frozenset(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return frozenset()
 
 
 def materialise(folder: Path, locator: str, into: Path, name: str) -> Path:
@@ -53,7 +70,7 @@ def materialise(folder: Path, locator: str, into: Path, name: str) -> Path:
         return path
     try:
         content = _inside(path, place)
-    except (OSError, KeyError, IndexError, ValueError, zipfile.BadZipFile, binascii.Error) as error:
+    except (OSError, KeyError, IndexError, ValueError, zipfile.BadZipFile, binascii.Error, csv.Error) as error:
         raise InputRejected("unreadable", f"{locator} cannot be read: {type(error).__name__}") from None
     out = into / f"{name}{Path(place).suffix.lower() or '.png'}"
     out.write_bytes(content)
@@ -112,10 +129,29 @@ def _parquet_bytes(path: Path, column: str, row: int) -> bytes:
 
 def _table_bytes(path: Path, column: str, offset: int) -> bytes:
     with path.open("rb") as file:
-        names = file.readline().decode("utf-8-sig").rstrip("\r\n").split("\t")
+        names = tsv_cells(tsv_record(file))
         file.seek(offset)
-        cells = file.readline(2 * MOST_BYTES).rstrip(b"\r\n").split(b"\t")
-    return base64.b64decode(cells[names.index(column)].strip(b'"'), validate=True)
+        cells = tsv_cells(tsv_record(file))
+    return base64.b64decode(cells[names.index(column)], validate=True)
+
+
+_OPENED = re.compile(rb'(?:^|\t)"')
+
+
+def tsv_record(file: BinaryIO) -> bytes:
+    """The next row of a TSV, b"" at its end; a quoted cell may go on over lines."""
+    record = line = file.readline(2 * MOST_BYTES)
+    while line and record.count(b'"') % 2 and _OPENED.search(record) and len(record) < 2 * MOST_BYTES:
+        line = file.readline(2 * MOST_BYTES)
+        record += line
+    return record
+
+
+def tsv_cells(record: bytes) -> list[str]:
+    """The cells of a row, without their quotes. UnicodeDecodeError or csv.Error for what is none."""
+    csv.field_size_limit(2**30)
+    text = io.StringIO(record.decode("utf-8-sig"), newline="")
+    return next(csv.reader(text, delimiter="\t"), [])
 
 
 def read_mask(folder: Path, locators: tuple[str, ...], scratch: Path) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,15 +76,21 @@ def _pathvqa(release: Release, split: str) -> Iterator[Case]:
     """He et al. 2020, as parquet. Copies as pickle are not read: a pickle runs code."""
     number = 0
     for name in release.all(f"data/{split}-*.parquet", f"{split}-*.parquet", f"{split}.parquet"):
-        for row, content in enumerate(release.parquet_rows(name, ("question", "answer"))):
+        for row, content in enumerate(release.parquet_rows(name, ("image", "question", "answer"))):
             answer = str(content["answer"]).strip()
             kind = _kind(answer.lower())
             yield Case(
                 id=f"{split}-{number}", kind=kind, images=(f"{name}#image/{row}",), question=str(content["question"]),
-                answer=_cased(answer), cluster=f"{name}-{row}", modality="SM",
+                answer=_cased(answer), cluster=_picture_of(content["image"]), modality="SM",
                 groups={"answer": kind},
             )  # fmt: skip
             number += 1
+
+
+def _picture_of(image: Any) -> str:
+    """Which picture it is: a release asks several questions of one and repeats its bytes."""
+    content = image["bytes"] if isinstance(image, dict) else image
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 _PROBMED_TYPES = ("modality", "body_part", "organ", "entity", "condition", "position", "grounding", "abnormality")

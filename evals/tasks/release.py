@@ -11,11 +11,13 @@ from typing import Any
 
 from medloupe.errors import InputRejected
 from medloupe.evals.tasks.case import Benchmark, Case
-from medloupe.evals.tasks.images import exists
+from medloupe.evals.tasks.images import exists, tsv_cells, tsv_record
 from medloupe.types import Frozen
 
-__all__ = ["Cases", "Release", "read_cases"]
+__all__ = ["Cases", "Release", "read_cases", "read_release"]
 
+_ROWS = 64
+"""Of a parquet file that are held at once: they may hold pictures."""
 _NAMED = 3
 """Missing images that an error names."""
 
@@ -27,6 +29,8 @@ class Release:
         self.folder = folder
         self.hashes: dict[str, str] = {}
         """Path relative to the folder, to sha-256."""
+        self.notes: list[str] = []
+        """What a reader left out, and why: warnings of the run."""
 
     def has(self, name: str) -> bool:
         """Whether a file is there."""
@@ -58,17 +62,19 @@ class Release:
                 raise InputRejected("changed-file", f"{name} is no table that can be read") from None
 
     def lines_with_offsets(self, name: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-        """(byte at which it starts, row) of a TSV of one-line rows, one at a time: its pictures may be large."""
+        """(byte at which it starts, row) of a TSV, one at a time: its pictures may be large."""
         with self.record(name).open("rb") as file:
-            header = file.readline().decode("utf-8-sig").rstrip("\r\n").split("\t")
+            header = tsv_cells(tsv_record(file))
             self._check(name, columns, header)
             while True:
                 offset = file.tell()
-                line = file.readline()
-                if not line:
+                record = tsv_record(file)
+                if not record:
                     return
-                cells = [cell.strip('"') for cell in line.decode("utf-8").rstrip("\r\n").split("\t")]
-                yield offset, dict(zip(header, cells, strict=False))
+                row = dict(zip(header, tsv_cells(record), strict=False))
+                if row:
+                    self._check(f"{name}, the row at byte {offset},", columns, row)
+                    yield offset, row
 
     def json(self, name: str) -> Any:
         """A JSON file's content."""
@@ -93,13 +99,16 @@ class Release:
             self._check(f"{name}, entry {number},", fields, row)
         return rows
 
-    def parquet_rows(self, name: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """Rows of a parquet file, these columns only."""
+    def parquet_rows(
+        self, name: str, columns: Sequence[str], optional: Sequence[str] = ()
+    ) -> Iterator[dict[str, Any]]:
+        """Rows of a parquet file, these columns only, and those of the optional that are there."""
         import pyarrow.parquet
 
         with pyarrow.parquet.ParquetFile(self.record(name)) as file:
             self._check(name, columns, file.schema_arrow.names)
-            for batch in file.iter_batches(columns=list(columns)):
+            chosen = [*columns, *(name for name in optional if name in file.schema_arrow.names)]
+            for batch in file.iter_batches(batch_size=_ROWS, columns=chosen):
                 yield from batch.to_pylist()
 
     def record(self, name: str) -> Path:
@@ -134,18 +143,30 @@ class Cases(Frozen):
         return hashlib.sha256(content.encode()).hexdigest()
 
 
+def read_release(benchmark: Benchmark, release: Release, split: str) -> Iterator[Case]:
+    """A split's cases as they are read. InputRejected names the file that is not as it was released."""
+    try:
+        yield from benchmark.read(release, split)
+    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, csv.Error) as error:
+        file = next(reversed(release.hashes), "a file")
+        said = f"{file} is not as {benchmark.title} was released ({type(error).__name__})"
+        raise InputRejected("changed-file", said) from error
+
+
 def read_cases(benchmark: Benchmark, folder: Path, split: str, *, allow_missing: bool = False) -> Cases:
     """A split's cases in the release's order, its files checked. InputRejected names what is missing or changed.
 
     allow_missing: leave cases out whose image is not there, with a warning, for copies known to miss some.
     """
+    if split in benchmark.withheld:
+        raise InputRejected("no-such-split", f"the answers of {benchmark.title}'s {split} split are withheld")
     if split not in benchmark.splits:
         raise InputRejected("no-such-split", f"{benchmark.name} has the splits {', '.join(benchmark.splits)}")
     if not folder.is_dir():
         raise InputRejected("not-found", f"there is no folder {folder}")
     release = Release(folder)
-    cases = list(benchmark.read(release, split))
-    warnings = []
+    cases = list(read_release(benchmark, release, split))
+    warnings = list(release.notes)
     there = {name for name in {i for c in cases for i in (*c.images, *c.masks)} if exists(folder, name)}
     missing = [c for c in cases if not {*c.images, *c.masks} <= there]
     if missing:

@@ -104,7 +104,7 @@ def test_another_number_of_cases_than_released_is_warned_of(tmp_path: Path) -> N
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
     MINIATURES["gmai_mmbench"](tmp_path)
     with pytest.raises(InputRejected, match="has the splits val"):
-        read_cases(benchmark("gmai_mmbench"), tmp_path, "test")
+        read_cases(benchmark("gmai_mmbench"), tmp_path, "dev")
 
 
 def test_an_array_that_needs_unpickling_is_refused(tmp_path: Path) -> None:

@@ -291,7 +291,6 @@ def medframeqa(root: Path) -> None:
     frames = {f"image_{n}": {"bytes": png(n)} if n <= 2 else None for n in range(1, 6)}
     rows = [
         {
-            "question_id": f"q{n}",
             "question": "What is in every frame?",
             "options": ["A. A disc", "B. A square"],
             "correct_answer": "A",
@@ -304,7 +303,6 @@ def medframeqa(root: Path) -> None:
     picture_type = pyarrow.struct([("bytes", pyarrow.binary())])
     schema = pyarrow.schema(
         [
-            ("question_id", pyarrow.string()),
             ("question", pyarrow.string()),
             ("options", pyarrow.list_(pyarrow.string())),
             ("correct_answer", pyarrow.string()),

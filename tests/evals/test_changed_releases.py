@@ -1,0 +1,127 @@
+"""Releases that differ from what was expected: quoted tables, repeated pictures, and what is not as released."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from miniatures import MINIATURES, parquet, png
+
+from medloupe.errors import InputRejected
+from medloupe.evals.tasks.catalogue import benchmark, recognise
+from medloupe.evals.tasks.images import exists, materialise
+from medloupe.evals.tasks.release import Cases, read_cases
+
+
+def read(name: str, folder: Path) -> Cases:
+    return read_cases(benchmark(name), folder, benchmark(name).splits[0])
+
+
+def test_a_quoted_cell_may_hold_lines_tabs_and_quotes(tmp_path: Path) -> None:
+    shown = base64.b64encode(png(3)).decode()
+    head = "index\timage\tquestion\tA\tB\tanswer"
+    rows = [f'0\t{shown}\t"Two\nlines, a\ttab and ""quotes"""\tyes\tno\tA', f'1\t{shown}\tA 5" disc?\tyes\tno\tB']
+    (tmp_path / "GMAI_mm_bench_VAL_latest.tsv").write_text("\n".join([head, *rows]) + "\n")
+    cases = read("gmai_mmbench", tmp_path).cases
+    assert [case.question for case in cases] == ['Two\nlines, a\ttab and "quotes"', 'A 5" disc?']
+    for number, case in enumerate(cases):
+        assert materialise(tmp_path, case.images[0], tmp_path, str(number)).read_bytes() == png(3)
+
+
+def test_a_short_row_is_a_changed_file(tmp_path: Path) -> None:
+    MINIATURES["gmai_mmbench"](tmp_path)
+    with (tmp_path / "GMAI_mm_bench_VAL_latest.tsv").open("a") as file:
+        file.write("7\tabc\n")
+    with pytest.raises(InputRejected, match="the row at byte"):
+        read("gmai_mmbench", tmp_path)
+
+
+def test_withheld_answers_are_said_to_be_withheld(tmp_path: Path) -> None:
+    MINIATURES["gmai_mmbench"](tmp_path)
+    with pytest.raises(InputRejected, match="withheld"):
+        read_cases(benchmark("gmai_mmbench"), tmp_path, "test")
+
+
+def test_pathvqa_questions_of_one_picture_are_one_cluster(tmp_path: Path) -> None:
+    rows = [{"image": {"bytes": png(n // 2)}, "question": "Is it?", "answer": "yes"} for n in range(4)]
+    parquet(tmp_path / "data/test-00000-of-00001.parquet", rows)
+    clusters = [case.cluster for case in read("pathvqa", tmp_path).cases]
+    assert clusters[0] == clusters[1] != clusters[2] == clusters[3]
+
+
+def test_medframeqa_takes_its_own_ids_where_it_has_some(tmp_path: Path) -> None:
+    MINIATURES["medframeqa"](tmp_path)
+    assert [case.id for case in read("medframeqa", tmp_path).cases] == ["test-0", "test-1", "test-2"]
+    named = tmp_path / "named"
+    frames = {f"image_{n}": {"bytes": png(n)} for n in range(1, 6)}
+    row = {"question_id": "q7", "question": "What?", "options": ["A. x", "B. y"], "correct_answer": "B", **frames}
+    parquet(named / "data/test-00000-of-00001.parquet", [row])
+    (case,) = read("medframeqa", named).cases
+    assert (case.id, case.answer, len(case.images)) == ("q7", "y", 5)
+
+
+def test_chestagentbench_keeps_the_stem_whole_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    MINIATURES["chestagentbench"](tmp_path)
+    table = tmp_path / "metadata.jsonl"
+    rows = [json.loads(line) for line in table.read_text().splitlines()]
+    rows[0]["question"] = "Is it in the left lung? A) left B) right"
+    rows[1]["images"] = []
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read("chestagentbench", tmp_path)
+    (case,) = found.cases
+    assert (case.question, case.options) == ("Is it in the left lung?", ("left", "right"))
+    assert any("1 questions without a picture" in warning for warning in found.warnings)
+
+
+def test_a_picture_that_a_zip_lacks_is_missing_before_the_run(tmp_path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("images/a.png", png(1))
+    assert exists(tmp_path, "images.zip#images/a.png")
+    assert not exists(tmp_path, "images.zip#images/b.png")
+
+
+def _medmnist(folder: Path) -> None:
+    file = next(folder.rglob("*.npz"))
+    with np.load(file) as arrays:
+        kept = dict(arrays)
+    np.savez(file, **{name: value + 90 if "labels" in name else value for name, value in kept.items()})
+
+
+def _kvasir(folder: Path) -> None:
+    file = folder / "kavsir_bboxes.json"
+    content = json.loads(file.read_text())
+    for entry in content.values():
+        for box in entry["bbox"]:
+            box.pop("xmin", None)
+    file.write_text(json.dumps(content))
+
+
+def _parquet(folder: Path) -> None:
+    next(folder.rglob("*.parquet")).write_bytes(b"PAR1 and nothing else")
+
+
+def _jsonl(folder: Path) -> None:
+    (folder / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("medmnist", _medmnist), ("kvasir_seg", _kvasir), ("pathvqa", _parquet), ("chestagentbench", _jsonl)],
+    ids=["a label out of range", "a box without a side", "a broken parquet", "bytes that are no text"],
+)
+def test_what_is_not_as_released_is_one_typed_line_and_stops_no_listing(
+    name: str, change: Callable[[Path], None], tmp_path: Path
+) -> None:
+    MINIATURES[name](tmp_path)
+    change(tmp_path)
+    with pytest.raises(InputRejected) as met:
+        read(name, tmp_path)
+    assert met.value.code == "changed-file"
+    assert "\n" not in met.value.reason
+    recognise(tmp_path)
