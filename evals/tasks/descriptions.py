@@ -119,6 +119,7 @@ def _vindr(release: Release, split: str) -> Iterator[Case]:
     for row in release.table(name, (*columns, "rad_id") if part == "train" else columns):
         grouped[row["image_id"]].append(row)
     names = _vindr_names()
+    diseases = _vindr_diseases(release, part) if whole else {}
     for image, rows in grouped.items():
         boxed = [row for row in rows if row["x_min"] not in ("", "nan", "NaN")]
         for row in boxed:
@@ -126,7 +127,7 @@ def _vindr(release: Release, split: str) -> Iterator[Case]:
                 raise InputRejected("changed-file", f"{name}: {row['class_name']!r} is none of the 22 local labels")
         where = _vindr_image(release, part, image)
         if whole:
-            yield _vindr_report(image, where, boxed, names)
+            yield _vindr_report(image, where, boxed, names, diseases.get(image, ()))
         else:
             yield from _vindr_regions(image, where, boxed, names, readers=part == "train")
 
@@ -148,19 +149,48 @@ def _vindr_regions(
         )  # fmt: skip
 
 
-def _vindr_report(image: str, where: str, rows: Sequence[dict[str, str]], names: Mapping[str, Sequence[str]]) -> Case:
-    """Of several readers, what any of them boxed."""
+def _vindr_global() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """(spellings of the column, words of a description) of each global label that a description can state."""
+    labels = knowledge("vindr_cxr")["global"]
+    return {
+        name: ((name, *entry.get("spellings", ())), tuple(dict.fromkeys([name.lower(), *entry["findings"]])))
+        for name, entry in labels.items() if entry["findings"]
+    }  # fmt: skip
+
+
+def _vindr_diseases(release: Release, part: str) -> dict[str, tuple[str, ...]]:
+    """Image to its global labels, which have no box; of several readers, what any of them said. {} without the table.
+
+    The training file writes "Other diseases" and the test file "Other disease"; neither can be stated, nor asked for.
+    """
+    name = f"annotations/image_labels_{part}.csv"
+    if not release.has(name):
+        return {}
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for row in release.table(name, ("image_id",)):
+        for label, (spellings, _) in _vindr_global().items():
+            if any(row.get(spelling, "") in ("1", "1.0") for spelling in spellings):
+                found[row["image_id"]][label] = None
+    return {image: tuple(labels) for image, labels in found.items()}
+
+
+def _vindr_report(
+    image: str, where: str, rows: Sequence[dict[str, str]], names: Mapping[str, Sequence[str]], diseases: Sequence[str]
+) -> Case:
+    """Of several readers, what any of them boxed, and the diseases of the whole image."""
     places: dict[str, list[BoundingBox]] = defaultdict(list)
     for row in rows:
         places[row["class_name"]].append(_vindr_box(row))
     stated = [_states(f"{image}/{name}", name.lower(), names[name], true=True) for name in places]
+    words = _vindr_global()
+    stated += [_states(f"{image}/global/{name}", name.lower(), words[name][1], true=True) for name in diseases]
+    said = [*(_stated(name, *found) for name, found in places.items()), *(_stated(name) for name in diseases)]
     return Case(
         id=image, kind="caption", images=(where,), question=str(knowledge("benchmarks")["report"]), cluster=image,
         modality="DX", boxes=tuple(box for found in places.values() for box in found),
         groups={"findings": str(min(len(places), 3)) + ("+" if len(places) > 3 else "")},
         attributes=(*stated, *_absent(image, set(places), names)),
-        reference=tuple(_stated(name, *found) for name, found in places.items())
-        or (Phrase(str(knowledge("benchmarks")["nothing"])),),
+        reference=tuple(said) or (Phrase(str(knowledge("benchmarks")["nothing"])),),
     )  # fmt: skip
 
 
@@ -239,13 +269,19 @@ def _lidc_questions(case: str, nodule: Nodule, readings: Sequence[dict[str, int]
     names = {"nodule": ("nodule", "mass", "lesion"), "effusion": ("effusion",), "fracture": ("fracture",)}
     yield _recognition(case, "nodule", names)
     for name, tag, scale in _lidc_asked():
-        ends = {word: (word,) for word, score in scale.items() if score in (1, 5)}
+        ends = {word: _lidc_words(word) for word, score in scale.items() if score in (1, max(scale.values()))}
         right = next((word for word, score in scale.items() if score == nodule.scores.get(tag)), "")
         if right in ends:  # the ends of a scale only: in between, words do not tell values apart
             question = str(_words()["attribute"]).format(attribute=_characteristic(name))
             votes = Counter(word for word, score in scale.items() for read in readings if read.get(tag) == score)
             yield _graded(f"{case}/{name}", question, right, ends, votes if len(readings) > 1 else None)
     yield from _absent(case, {"nodule"}, names)
+
+
+def _lidc_words(word: str) -> tuple[str, ...]:
+    """How a value is said; "absent", of calcium alone, is said as a denial."""
+    denied = knowledge("benchmarks")["judge"]["no_calcium"]
+    return tuple(denied) if word == "absent" else (word,)
 
 
 def _lidc_reference(nodule: Nodule) -> Iterator[Phrase]:

@@ -31,9 +31,10 @@ def _ms_cxr(release: Release, split: str) -> Iterator[Case]:
     row, and are scaled where a copy was resized.
     """
     columns = ("category_name", "label_text", "path", "x", "y", "w", "h", "image_width", "image_height", "dicom_id")
-    name = release.find("MS_CXR_Local_Alignment_v1.1.0.csv", "MS_CXR_Local_Alignment_v1.*.csv")
+    tables = (f"MS_CXR_Local_Alignment_v1.{minor}.{kind}" for kind in ("csv", "json") for minor in ("1.0", "*"))
+    name = release.find(*tables)
     grouped: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
-    for row in release.table(name, columns):
+    for row in _rows(release, name, columns):
         if split == "all" or row.get("split", "") == split:
             grouped[row["dicom_id"], row["label_text"]].append(row)
     if split != "all" and not grouped:
@@ -51,6 +52,13 @@ def _ms_cxr(release: Release, split: str) -> Iterator[Case]:
             id=f"{dicom_id}/{phrase}", kind="boxes", images=(image,), question=_asked(phrase), boxes=boxes,
             cluster=dicom_id, modality="DX", groups={"category": rows[0]["category_name"]}, tags={"phrase": phrase},
         )  # fmt: skip
+
+
+def _rows(release: Release, name: str, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Of the table, or of the JSON that holds the same."""
+    if name.endswith(".csv"):
+        return release.table(name, columns)
+    return [{key: str(value) for key, value in row.items()} for row in release.json_rows(name, columns)]
 
 
 def _scale(release: Release, image: str, width: int, height: int) -> tuple[float, float]:
@@ -133,7 +141,7 @@ def _patients(release: Release) -> dict[str, str]:
 
 MS_CXR = Benchmark(
     name="ms_cxr", title="MS-CXR", licence="PhysioNet credentialed", splits=("test", "val", "train", "all"),
-    needs=("MS_CXR_Local_Alignment_v1.*.csv",), read=_ms_cxr, released={}, test_splits=("test", "all"),
+    needs=("MS_CXR_Local_Alignment_v1.*[vn]",), read=_ms_cxr, released={}, test_splits=("test", "all"),
 )  # fmt: skip
 MEDSG_BENCH = Benchmark(
     name="medsg_bench", title="MedSG-Bench", licence="CC BY 4.0", splits=("test",), needs=("**/*.json",), read=_medsg,

@@ -99,9 +99,7 @@ class Release:
             self._check(f"{name}, entry {number},", fields, row)
         return rows
 
-    def parquet_rows(
-        self, name: str, columns: Sequence[str], optional: Sequence[str] = ()
-    ) -> Iterator[dict[str, Any]]:
+    def parquet_rows(self, name: str, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         """Rows of a parquet file, these columns only, and those of the optional that are there."""
         import pyarrow.parquet
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,42 @@ def test_a_picture_that_a_zip_lacks_is_missing_before_the_run(tmp_path: Path) ->
         archive.writestr("images/a.png", png(1))
     assert exists(tmp_path, "images.zip#images/a.png")
     assert not exists(tmp_path, "images.zip#images/b.png")
+
+
+def test_ms_cxr_is_read_from_its_json_too(tmp_path: Path) -> None:
+    MINIATURES["ms_cxr"](tmp_path)
+    of_csv = read("ms_cxr", tmp_path).cases
+    table = tmp_path / "MS_CXR_Local_Alignment_v1.1.0.csv"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    numbers = ("x", "y", "w", "h", "image_width", "image_height")
+    rows = [{key: int(value) if key in numbers else value for key, value in row.items()} for row in rows]
+    table.with_suffix(".json").write_text(json.dumps(rows))
+    table.unlink()
+    assert recognise(tmp_path)
+    assert read("ms_cxr", tmp_path).cases == of_csv
+
+
+@pytest.mark.parametrize("part", ["test", "train"])
+def test_vindr_reports_ask_for_the_diseases_of_the_whole_image(part: str, tmp_path: Path) -> None:
+    MINIATURES["vindr_cxr"](tmp_path)
+    other = "Other disease" if part == "test" else "Other diseases"
+    rows = [f"a1,R{n},{n},0,1,0" for n in (0, 1)]
+    text = "\n".join([f"image_id,rad_id,Pneumonia,Tuberculosis,{other},No finding", *rows]) + "\n"
+    (tmp_path / f"annotations/image_labels_{part}.csv").write_text(text)
+    case = read_cases(benchmark("vindr_cxr"), tmp_path, f"{part}_report").cases[0]
+    asked = [question for question in case.attributes if "/global/" in question.id]
+    assert [question.id for question in asked] == ["a1/global/Pneumonia"]
+    assert "There is pneumonia." in [phrase.text for phrase in case.reference]
+
+
+def test_lidc_asks_whether_calcium_is_absent(tmp_path: Path) -> None:
+    MINIATURES["lidc_idri"](tmp_path)
+    (case,) = read("lidc_idri", tmp_path).cases
+    question = next(q for q in case.attributes if q.id.endswith("calcification"))
+    right = next(option for option in question.options if option.score == 1)
+    assert right.text == "absent"
+    assert "no calcification" in right.words
 
 
 def _medmnist(folder: Path) -> None:
