@@ -16,10 +16,9 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
-import io
-import re
 import shutil
 import zipfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,7 +29,7 @@ import numpy.typing as npt
 
 from medloupe.errors import InputRejected
 
-__all__ = ["encode_png", "exists", "materialise", "read_mask", "tsv_cells", "tsv_record"]
+__all__ = ["encode_png", "exists", "materialise", "read_mask", "tsv_rows"]
 
 MOST_BYTES = 2**28
 """Of one picture inside another file."""
@@ -129,29 +128,23 @@ def _parquet_bytes(path: Path, column: str, row: int) -> bytes:
 
 def _table_bytes(path: Path, column: str, offset: int) -> bytes:
     with path.open("rb") as file:
-        names = tsv_cells(tsv_record(file))
+        _, names = next(tsv_rows(file), (0, []))
         file.seek(offset)
-        cells = tsv_cells(tsv_record(file))
+        _, cells = next(tsv_rows(file), (0, []))
     return base64.b64decode(cells[names.index(column)], validate=True)
 
 
-_OPENED = re.compile(rb'(?:^|\t)"')
+def tsv_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+    """(byte at which it starts, cells) of each row from here on; a quoted cell may go on over lines.
 
-
-def tsv_record(file: BinaryIO) -> bytes:
-    """The next row of a TSV, b"" at its end; a quoted cell may go on over lines."""
-    record = line = file.readline(2 * MOST_BYTES)
-    while line and record.count(b'"') % 2 and _OPENED.search(record) and len(record) < 2 * MOST_BYTES:
-        line = file.readline(2 * MOST_BYTES)
-        record += line
-    return record
-
-
-def tsv_cells(record: bytes) -> list[str]:
-    """The cells of a row, without their quotes. UnicodeDecodeError or csv.Error for what is none."""
+    No line is read before its row is asked for. UnicodeDecodeError or csv.Error for what is no table.
+    """
     csv.field_size_limit(2**30)
-    text = io.StringIO(record.decode("utf-8-sig"), newline="")
-    return next(csv.reader(text, delimiter="\t"), [])
+    reader = csv.reader(iter(lambda: file.readline(2 * MOST_BYTES).decode("utf-8-sig"), ""), delimiter="\t")
+    offset = file.tell()
+    for cells in reader:
+        yield offset, cells
+        offset = file.tell()
 
 
 def read_mask(folder: Path, locators: tuple[str, ...], scratch: Path) -> npt.NDArray[np.bool_]:

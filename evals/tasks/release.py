@@ -11,7 +11,7 @@ from typing import Any
 
 from medloupe.errors import InputRejected
 from medloupe.evals.tasks.case import Benchmark, Case
-from medloupe.evals.tasks.images import exists, tsv_cells, tsv_record
+from medloupe.evals.tasks.images import exists, tsv_rows
 from medloupe.types import Frozen
 
 __all__ = ["Cases", "Release", "read_cases", "read_release"]
@@ -64,15 +64,12 @@ class Release:
     def lines_with_offsets(self, name: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
         """(byte at which it starts, row) of a TSV, one at a time: its pictures may be large."""
         with self.record(name).open("rb") as file:
-            header = tsv_cells(tsv_record(file))
+            rows = tsv_rows(file)
+            _, header = next(rows, (0, []))
             self._check(name, columns, header)
-            while True:
-                offset = file.tell()
-                record = tsv_record(file)
-                if not record:
-                    return
-                row = dict(zip(header, tsv_cells(record), strict=False))
-                if row:
+            for offset, cells in rows:
+                if cells:
+                    row = dict(zip(header, cells, strict=False))
                     self._check(f"{name}, the row at byte {offset},", columns, row)
                     yield offset, row
 

@@ -33,6 +33,21 @@ def test_a_quoted_cell_may_hold_lines_tabs_and_quotes(tmp_path: Path) -> None:
         assert materialise(tmp_path, case.images[0], tmp_path, str(number)).read_bytes() == png(3)
 
 
+def test_a_quote_inside_a_cell_neither_swallows_a_row_nor_cuts_one(tmp_path: Path) -> None:
+    shown = base64.b64encode(png(3)).decode()
+    rows = [f'0\t"Say ""a"""\t5" disc\tno\tB\t{shown}', f'1\t5" disc\t"yes\nsir"\tno\tB\t{shown}']
+    table = "\r\n".join(["index\tquestion\tA\tB\tanswer\timage", *rows, f"2\tNext?\tyes\tno\tB\t{shown}"])
+    (tmp_path / "GMAI_mm_bench_VAL_latest.tsv").write_bytes(table.encode("utf-8-sig"))
+    cases = read("gmai_mmbench", tmp_path).cases
+    assert [(case.question, case.options[0]) for case in cases] == [
+        ('Say "a"', '5" disc'),
+        ('5" disc', "yes\nsir"),
+        ("Next?", "yes"),
+    ]
+    for number, case in enumerate(cases):
+        assert materialise(tmp_path, case.images[0], tmp_path, str(number)).read_bytes() == png(3)
+
+
 def test_a_short_row_is_a_changed_file(tmp_path: Path) -> None:
     MINIATURES["gmai_mmbench"](tmp_path)
     with (tmp_path / "GMAI_mm_bench_VAL_latest.tsv").open("a") as file:
