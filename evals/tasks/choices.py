@@ -138,7 +138,7 @@ def _medframeqa(release: Release, split: str) -> Iterator[Case]:
             identity = str(row.get("question_id") or f"{split}-{before + number}")
             given = row["options"]
             options = _lettered(json.loads(given) if isinstance(given, str) else given)
-            present = [frame for frame in frames if row[frame] is not None]
+            present = [frame for frame in frames if _holds_picture(row[frame])]
             yield Case(
                 id=identity, kind="option", images=tuple(f"{name}#{f}/{number}" for f in present),
                 question=str(row["question"]), options=options,
@@ -146,6 +146,11 @@ def _medframeqa(release: Release, split: str) -> Iterator[Case]:
                 groups={"frames": str(len(present))},
             )  # fmt: skip
         before += number + 1
+
+
+def _holds_picture(cell: Any) -> bool:
+    """Whether a cell is a picture: a frame that is none is null, or has null bytes."""
+    return cell is not None and not (isinstance(cell, dict) and cell.get("bytes") is None)
 
 
 def _medq_bench(release: Release, split: str) -> Iterator[Case]:

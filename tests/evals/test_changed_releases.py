@@ -80,6 +80,15 @@ def test_medframeqa_takes_its_own_ids_where_it_has_some(tmp_path: Path) -> None:
     assert (case.id, case.answer, len(case.images)) == ("q7", "y", 5)
 
 
+def test_a_frame_of_null_bytes_is_no_frame(tmp_path: Path) -> None:
+    frames = {f"image_{n}": {"bytes": png(n) if n < 3 else None} for n in range(1, 6)}
+    row = {"question": "What?", "options": ["A. x", "B. y"], "correct_answer": "B", **frames}
+    parquet(tmp_path / "data/test-00000-of-00001.parquet", [row])
+    (case,) = read("medframeqa", tmp_path).cases
+    assert [image.partition("#")[2] for image in case.images] == ["image_1/0", "image_2/0"]
+    assert case.groups["frames"] == "2"
+
+
 def test_chestagentbench_keeps_the_stem_whole_and_says_what_it_leaves_out(tmp_path: Path) -> None:
     MINIATURES["chestagentbench"](tmp_path)
     table = tmp_path / "metadata.jsonl"
