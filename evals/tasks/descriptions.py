@@ -115,11 +115,11 @@ def _vindr(release: Release, split: str) -> Iterator[Case]:
     part, _, whole = split.partition("_")
     name = f"annotations/annotations_{part}.csv"
     columns = ("image_id", "class_name", "x_min", "y_min", "x_max", "y_max")
+    diseases = _vindr_diseases(release, part) if whole else {}  # before the boxes' table, which errors below are about
     grouped: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in release.table(name, (*columns, "rad_id") if part == "train" else columns):
         grouped[row["image_id"]].append(row)
     names = _vindr_names()
-    diseases = _vindr_diseases(release, part) if whole else {}
     for image, rows in grouped.items():
         boxed = [row for row in rows if row["x_min"] not in ("", "nan", "NaN")]
         for row in boxed:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,11 @@ __all__ = ["Cases", "Release", "read_cases", "read_release"]
 
 _ROWS = 64
 """Of a parquet file that are held at once: they may hold pictures."""
+_CHANGED = (
+    ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, csv.Error,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged or changed file raises; RuntimeError is that of JSON too deep and of a locked ZIP."""
 _NAMED = 3
 """Missing images that an error names."""
 
@@ -29,6 +37,8 @@ class Release:
         self.folder = folder
         self.hashes: dict[str, str] = {}
         """Path relative to the folder, to sha-256."""
+        self.reading = "a file"
+        """The table that was asked for last: what an error is about."""
         self.notes: list[str] = []
         """What a reader left out, and why: warnings of the run."""
 
@@ -108,7 +118,7 @@ class Release:
 
     def record(self, name: str) -> Path:
         """The path of a file that is there, its sha-256 remembered. InputRejected when it is missing."""
-        path = self.folder / name
+        path, self.reading = self.folder / name, name
         if not path.is_file():
             raise InputRejected("missing-file", f"{name} is missing from the release's folder")
         if name not in self.hashes:
@@ -142,9 +152,8 @@ def read_release(benchmark: Benchmark, release: Release, split: str) -> Iterator
     """A split's cases as they are read. InputRejected names the file that is not as it was released."""
     try:
         yield from benchmark.read(release, split)
-    except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError, csv.Error) as error:
-        file = next(reversed(release.hashes), "a file")
-        said = f"{file} is not as {benchmark.title} was released ({type(error).__name__})"
+    except _CHANGED as error:  # the cause is kept: it may be a fault of the reader
+        said = f"{release.reading} is not as {benchmark.title} was released ({type(error).__name__})"
         raise InputRejected("changed-file", said) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,8 +104,6 @@ def test_chestagentbench_keeps_the_stem_whole_and_says_what_it_leaves_out(tmp_pa
 
 
 def test_a_picture_that_a_zip_lacks_is_missing_before_the_run(tmp_path: Path) -> None:
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("images/a.png", png(1))
     assert exists(tmp_path, "images.zip#images/a.png")
@@ -147,11 +146,26 @@ def test_lidc_asks_whether_calcium_is_absent(tmp_path: Path) -> None:
     assert "no calcification" in right.words
 
 
+Change = Callable[[Path], None]
+
+
 def _medmnist(folder: Path) -> None:
-    file = next(folder.rglob("*.npz"))
+    file = folder / "pathmnist_64.npz"
     with np.load(file) as arrays:
         kept = dict(arrays)
     np.savez(file, **{name: value + 90 if "labels" in name else value for name, value in kept.items()})
+
+
+def _damaged_array(folder: Path) -> None:
+    """Bytes of the compressed labels that no inflating makes sense of."""
+    file = folder / "pathmnist_64.npz"
+    with zipfile.ZipFile(file) as archive:
+        start = archive.getinfo("test_labels.npy").header_offset
+    content = bytearray(file.read_bytes())
+    name, extra = (int.from_bytes(content[start + n : start + n + 2], "little") for n in (26, 28))
+    start += 30 + name + extra
+    content[start : start + 40] = b"\xff" * 40
+    file.write_bytes(content)
 
 
 def _kvasir(folder: Path) -> None:
@@ -163,26 +177,64 @@ def _kvasir(folder: Path) -> None:
     file.write_text(json.dumps(content))
 
 
-def _parquet(folder: Path) -> None:
-    next(folder.rglob("*.parquet")).write_bytes(b"PAR1 and nothing else")
+def _becomes(name: str, content: bytes) -> Change:
+    """A file that holds something else."""
+
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes(content)
+
+    return change
 
 
-def _jsonl(folder: Path) -> None:
-    (folder / "metadata.jsonl").write_bytes(b"\xff\xfe\x00")
+def _says(name: str, old: str, new: str) -> Change:
+    """A file in which something is written otherwise."""
+
+    def change(folder: Path) -> None:
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+
+    return change
 
 
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [("medmnist", _medmnist), ("kvasir_seg", _kvasir), ("pathvqa", _parquet), ("chestagentbench", _jsonl)],
-    ids=["a label out of range", "a box without a side", "a broken parquet", "bytes that are no text"],
-)
+_VINDR, _MS_CXR = "annotations/annotations_test.csv", "MS_CXR_Local_Alignment_v1.1.0.csv"
+_LIDC, _PARQUET = "LIDC-IDRI-0001/study/series/069.xml", "data/test-00000-of-00001.parquet"
+_JSONL, _TSV = "metadata.jsonl", "medqbench_QA_test.tsv"
+CHANGES: dict[str, tuple[str, str, Change, str]] = {
+    "a box's number": ("vindr_cxr", "test", _says(_VINDR, "14.0", "wide"), _VINDR),
+    "a report's box": ("vindr_cxr", "test_report", _says(_VINDR, "14.0", "wide"), _VINDR),
+    "an inverted box": ("vindr_cxr", "test", _says(_VINDR, "44.0", "4.0"), _VINDR),
+    "a side's number": ("ms_cxr", "test", _says(_MS_CXR, "28,48,", "wide,48,"), _MS_CXR),
+    "a negative side": ("ms_cxr", "test", _says(_MS_CXR, "60,60,", "-60,60,"), _MS_CXR),
+    "an image of no width": ("ms_cxr", "test", _says(_MS_CXR, "192,192", "0,192"), _MS_CXR),
+    "a label out of range": ("medmnist", "test", _medmnist, "pathmnist_64.npz"),
+    "a damaged array": ("medmnist", "test", _damaged_array, "pathmnist_64.npz"),
+    "a box without a side": ("kvasir_seg", "all", _kvasir, "kavsir_bboxes.json"),
+    "an edge between pixels": ("lidc_idri", "all", _says(_LIDC, "<xCoord>43<", "<xCoord>43.5<"), _LIDC),
+    "a broken parquet": ("pathvqa", "test", _becomes(_PARQUET, b"PAR1 and nothing else"), _PARQUET),
+    "JSON lines that are no text": ("chestagentbench", "test", _becomes(_JSONL, b"\xff\x00"), _JSONL),
+    "a TSV that is no text": ("medq_bench", "test", _becomes(_TSV, b"\xff\tx\n"), _TSV),
+    "JSON too deep": ("slake", "test", _becomes("test.json", b"[" * 200_000), "test.json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "split", "change", "file"), CHANGES.values(), ids=CHANGES)
 def test_what_is_not_as_released_is_one_typed_line_and_stops_no_listing(
-    name: str, change: Callable[[Path], None], tmp_path: Path
+    name: str, split: str, change: Change, file: str, tmp_path: Path
 ) -> None:
     MINIATURES[name](tmp_path)
     change(tmp_path)
     with pytest.raises(InputRejected) as met:
-        read(name, tmp_path)
+        read_cases(benchmark(name), tmp_path, split)
     assert met.value.code == "changed-file"
+    assert met.value.reason.startswith(file)
     assert "\n" not in met.value.reason
     recognise(tmp_path)
+
+
+def test_the_cause_of_a_changed_file_is_kept_for_whoever_mends_a_reader(tmp_path: Path) -> None:
+    MINIATURES["vindr_cxr"](tmp_path)
+    _says(_VINDR, "14.0", "wide")(tmp_path)
+    with pytest.raises(InputRejected) as met:
+        read("vindr_cxr", tmp_path)
+    assert "could not convert string to float: 'wide'" in str(met.value.__cause__)
