@@ -177,6 +177,11 @@ def _kvasir(folder: Path) -> None:
     file.write_text(json.dumps(content))
 
 
+def _asked(**image: object) -> Change:
+    """A PathVQA of one question, with this for its picture."""
+    return lambda folder: parquet(folder / _PARQUET, [{"question": "Is it?", "answer": "yes", **image}])
+
+
 def _becomes(name: str, content: bytes) -> Change:
     """A file that holds something else."""
 
@@ -212,6 +217,8 @@ CHANGES: dict[str, tuple[str, str, Change, str]] = {
     "a box without a side": ("kvasir_seg", "all", _kvasir, "kavsir_bboxes.json"),
     "an edge between pixels": ("lidc_idri", "all", _says(_LIDC, "<xCoord>43<", "<xCoord>43.5<"), _LIDC),
     "a broken parquet": ("pathvqa", "test", _becomes(_PARQUET, b"PAR1 and nothing else"), _PARQUET),
+    "a parquet without pictures": ("pathvqa", "test", _asked(), _PARQUET),
+    "a picture that is null": ("pathvqa", "test", _asked(image={"bytes": None, "path": "a.png"}), _PARQUET),
     "JSON lines that are no text": ("chestagentbench", "test", _becomes(_JSONL, b"\xff\x00"), _JSONL),
     "a TSV that is no text": ("medq_bench", "test", _becomes(_TSV, b"\xff\tx\n"), _TSV),
     "JSON too deep": ("slake", "test", _becomes("test.json", b"[" * 200_000), "test.json"),
