@@ -14,10 +14,10 @@ Nothing is unpacked before it is asked for, and only one picture at a time is he
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -33,6 +33,10 @@ __all__ = ["encode_png", "exists", "materialise", "read_mask", "tsv_rows"]
 
 MOST_BYTES = 2**28
 """Of one picture inside another file."""
+_UNREADABLE = (
+    EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, csv.Error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What taking a picture out of a damaged or changed file raises; a ZIP with a password is a RuntimeError."""
 INSIDE = 127
 """Mask values above are inside; masks saved as JPEG ring around their edges, so their zeros and ones are not clean."""
 
@@ -69,7 +73,7 @@ def materialise(folder: Path, locator: str, into: Path, name: str) -> Path:
         return path
     try:
         content = _inside(path, place)
-    except (OSError, KeyError, IndexError, ValueError, zipfile.BadZipFile, binascii.Error, csv.Error) as error:
+    except _UNREADABLE as error:
         raise InputRejected("unreadable", f"{locator} cannot be read: {type(error).__name__}") from None
     out = into / f"{name}{Path(place).suffix.lower() or '.png'}"
     out.write_bytes(content)

@@ -245,3 +245,10 @@ def test_the_cause_of_a_changed_file_is_kept_for_whoever_mends_a_reader(tmp_path
     with pytest.raises(InputRejected) as met:
         read("vindr_cxr", tmp_path)
     assert "could not convert string to float: 'wide'" in str(met.value.__cause__)
+
+
+def test_a_picture_in_a_damaged_archive_is_unreadable_by_its_name(tmp_path: Path) -> None:
+    MINIATURES["medmnist"](tmp_path)
+    _damaged_array(tmp_path)
+    with pytest.raises(InputRejected, match=r"pathmnist_64\.npz#test_labels/0 cannot be read: error"):
+        materialise(tmp_path, "pathmnist_64.npz#test_labels/0", tmp_path, "0")
