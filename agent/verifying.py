@@ -20,7 +20,6 @@ from medloupe.errors import UserError
 from medloupe.models.vlm.base import VLMReply, VLMRequest
 from medloupe.tools.imaging import load_study
 from medloupe.tools.look import Loupe
-from medloupe.tools.measure.vocabulary import threshold
 from medloupe.tools.verify import Scene, claims_from_text, verify_claim
 from medloupe.types import RESEARCH_LABEL, BoundingBox, CheckedClaim, Claim, Frozen, Region, Study, Verdict, View
 
@@ -32,6 +31,9 @@ Claims = Path | Mapping[str, Any] | Sequence[Mapping[str, Any]]
 _KEYS = {
     "id", "claim", "source_text", "verdict", "reason", "measured", "unit", "method", "independent", "numbers",
 }  # fmt: skip
+_SURE = 0.85
+"""Least mean overlap (IoU) of the outlines of a region that was found, for sentences that name none, to refute anything
+there. A clear lone object reaches 0.9; below, another thing may be meant. A judgement, and of no check's own."""
 _PROPOSED = 6
 """Regions looked for where a text does not say where."""
 
@@ -180,7 +182,7 @@ def _from_text(
 def _tentative(verdict: Verdict) -> Verdict:
     """A refutation in a region that was found, not named, is none unless its outlines agree: another may be meant."""
     agreement = verdict.numbers.get("agreement")
-    sure = agreement is None or agreement >= threshold("outline", "unnamed")
+    sure = agreement is None or agreement >= _SURE
     if verdict.verdict != "refuted" or verdict.method != "measured" or sure:
         return verdict
     reason = f"{verdict.reason}; that is of the region that stands out most, and another may be meant: give a box"
