@@ -30,7 +30,7 @@ def command(folder: Path, plan: Plan) -> list[str]:
         sys.executable, "-m", "medloupe.evals.tiny.train", "--out", str(folder), "--steps", str(plan.steps),
         "--speaking", str(plan.speaking), "--scenes", str(plan.scenes),
         "--seed", str(plan.seed), "--peak", str(plan.peak), "--device", "cpu",
-        "--threads", "1", "--save-every", "0",
+        "--threads", "1", "--save-every", "0", "--workers", "0", "--eager",
     ]  # fmt: skip
 
 

@@ -16,7 +16,9 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from medloupe.evals.tiny.geometry import MEASURES, PLACE
 from medloupe.evals.tiny.samples import CELLS, LABELS, ViewSample, samples_of
 from medloupe.models.tiny.language import LOOK_CLOSER
 
@@ -25,7 +27,7 @@ __all__ = ["Batch", "Packer", "batch_of"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Tensors of one step: B views, and S rows of L tokens about the first S of them."""
+    """Arrays of one step, or tensors on a device: B views, and S rows of L tokens about the first S of them."""
 
     pixels: Any
     """(B, 3, side, side) -1..1."""
@@ -41,12 +43,16 @@ class Batch:
     """(B, patches, cells of a patch) 0 or 1: what is lesion."""
     labels: Any
     """(B, patches, len(LABELS)): the lesion's value at a patch, -100 where there is none or it cannot be seen."""
+    measures: Any
+    """(B, patches, MEASURES + 2): the lesion's numbers (geometry.py) and its middle seen from the patch; else NaN."""
     weights: Any
     """(B, patches): 1 / patches of that lesion."""
 
     def to(self, device: str) -> Batch:
-        """On another device."""
-        return Batch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        """As tensors on a device."""
+        import torch
+
+        return Batch(*(torch.as_tensor(getattr(self, name)).to(device) for name in self.__dataclass_fields__))
 
 
 class Packer:
@@ -61,8 +67,6 @@ class Packer:
 
     def __call__(self, spoken: Sequence[ViewSample], silent: Sequence[ViewSample] = ()) -> Batch:
         """The batch of some views, of which only the first are spoken of."""
-        import torch
-
         samples = [*spoken, *silent]
         rows = [self._row(sample) for sample in spoken]
         longest = max(len(row[0]) for row in rows)
@@ -77,9 +81,8 @@ class Packer:
         pictures = np.stack([s.picture for s in samples]).transpose(0, 3, 1, 2).astype(np.float32)
         aux = [self._aux(sample) for sample in samples]
         return Batch(
-            torch.from_numpy(pictures / np.float32(127.5) - 1), torch.from_numpy(tokens), torch.from_numpy(positions),
-            torch.from_numpy((own & causal)[:, None]), torch.from_numpy(targets),
-            *(torch.from_numpy(np.stack(part)) for part in zip(*aux, strict=True)),
+            pictures / np.float32(127.5) - 1, tokens, positions, (own & causal)[:, None], targets,
+            *(np.stack(part) for part in zip(*aux, strict=True)),
         )  # fmt: skip
 
     def _row(self, sample: ViewSample) -> tuple[list[int], list[int], list[int], list[int]]:
@@ -96,8 +99,8 @@ class Packer:
             targets += [-100] * (len(ask) - 1) + say + [-100]
         return tokens, positions, turn, targets
 
-    def _aux(self, sample: ViewSample) -> tuple[Any, Any, Any]:
-        """(cells, labels, weights) of one view, patch by patch."""
+    def _aux(self, sample: ViewSample) -> tuple[Any, Any, Any, Any]:
+        """(cells, labels, measures, weights) of one view, patch by patch."""
         each = CELLS // self._side
         cells = sample.cells.reshape(self._side, each, self._side, each).transpose(0, 2, 1, 3)
         patches = cells.reshape(self._side**2, each * each)
@@ -107,7 +110,17 @@ class Packer:
             if share < LOOK_CLOSER:
                 table[number] = -100
         count = np.bincount(owner, minlength=len(table))
-        return (patches > 0).astype(np.float32), table[owner], (1 / np.maximum(count[owner], 1)).astype(np.float32)
+        weights = (1 / np.maximum(count[owner], 1)).astype(np.float32)
+        return (patches > 0).astype(np.float32), table[owner], self._measures(sample, owner), weights
+
+    def _measures(self, sample: ViewSample, owner: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """(patches, MEASURES + 2) of one view; owner: 1 + the number of each patch's lesion."""
+        table = np.concatenate([np.full((1, MEASURES), np.nan, np.float32), sample.measures])
+        middles = np.concatenate([np.full((1, 2), np.nan, np.float32), sample.middles])
+        places = (np.arange(self._side, dtype=np.float32) + 0.5) / self._side
+        own = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)
+        away = (middles[owner] - own) / np.float32(PLACE)
+        return np.concatenate([table[owner], away], axis=1)
 
 
 def batch_of(step: int, scenes: int, packer: Packer, *, every: int = 2, split: str = "train") -> Batch:

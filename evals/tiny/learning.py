@@ -1,7 +1,8 @@
 """One step of training: what the replies should be, and what the vision tower is told on the way.
 
-The words alone teach a vision tower slowly. While it is trained, two linear heads on its last layer are told which
-cells of the view are lesion and which attributes the lesion there has; they are thrown away afterwards.
+The words alone teach a vision tower slowly. While it is trained, linear heads on its last layer are told which cells of
+the view are lesion, which attributes the lesion there has, and its size, place and outline in numbers (geometry.py);
+they are thrown away afterwards.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from medloupe.evals.tiny.batches import Batch
+from medloupe.evals.tiny.geometry import MEASURES, WEIGHTS
 from medloupe.evals.tiny.samples import CELLS, LABELS
 
 __all__ = ["Learner", "fast_in_half", "near_numbers"]
 
-_WORDS_WEIGHT = 2.0
-_CELLS_WEIGHT = 1.0
-_LABELS_WEIGHT = 2.0
+_WEIGHTS = {"words": 2.0, "cells": 1.0, "labels": 2.0, "measures": 2.0}
+"""Of each loss."""
 
 
 def fast_in_half(device: str) -> bool:
@@ -48,10 +49,15 @@ def near_numbers(numbers: Mapping[int, int], vocabulary: int) -> Any:
 
 
 class Learner:
-    """The model with its two training heads and the optimisers."""
+    """The model with its training heads and the optimisers."""
 
-    def __init__(self, model: Any, *, patches: int, numbers: Mapping[int, int], device: str = "cpu") -> None:
-        """patches: along a view's side; numbers: what each token that is a number is worth."""
+    def __init__(
+        self, model: Any, *, patches: int, numbers: Mapping[int, int], device: str = "cpu", compiled: bool = False
+    ) -> None:
+        """patches: along a view's side; numbers: what each token that is a number is worth.
+
+        compiled: layers run as kernels that torch.compile makes in the first two minutes, and a step takes two thirds.
+        """
         import torch
 
         from medloupe.evals.tiny.muon import Muon
@@ -61,13 +67,19 @@ class Learner:
         self.model = model.to(device)
         # Twice as fast as the fused kernel for a tower of this size on a CPU.
         self.model.model.vision_tower.set_attn_implementation("eager")
+        self.compiled = compiled
+        if compiled:
+            for part in (self.model.model.vision_tower.encoder, self.model.model.language_model):
+                part.compile(dynamic=True)
         self._near = near_numbers(numbers, model.config.text_config.vocab_size).to(device)
         width = model.config.vision_config.hidden_size
+        self._worth = torch.from_numpy(WEIGHTS).to(device)
         self._classes = [len(values) for values in LABELS.values()]
         self.heads = torch.nn.ModuleDict(
             {
                 "cells": torch.nn.Linear(width, (CELLS // patches) ** 2),
                 "labels": torch.nn.Linear(width, sum(self._classes)),
+                "measures": torch.nn.Linear(width, MEASURES + 2),
             }
         ).to(device)
         named = [*self.model.named_parameters(), *self.heads.named_parameters()]
@@ -88,15 +100,14 @@ class Learner:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
         losses = self.losses(batch.to(self.device))
-        total = _WORDS_WEIGHT * losses["words"] + _CELLS_WEIGHT * losses["cells"] + _LABELS_WEIGHT * losses["labels"]
-        total.backward()
+        sum(_WEIGHTS[name] * loss for name, loss in losses.items()).backward()
         torch.nn.utils.clip_grad_norm_([*self.model.parameters(), *self.heads.parameters()], 1.0)
         for optimiser in self.optimisers:
             optimiser.step()
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def losses(self, batch: Batch) -> dict[str, Any]:
-        """Cross-entropies: of the answers' words, of the cells and of the labels."""
+        """Cross-entropies of the answers' words, of the cells and of the labels; how far the measures are off."""
         torch = self._torch
         with torch.autocast(self.device.split(":")[0], dtype=torch.bfloat16, enabled=self.half):
             seen, hidden = self._forward(batch)
@@ -104,10 +115,14 @@ class Learner:
             logits = self.model.lm_head(hidden[chosen])
             cells = self.heads["cells"](seen)
             labels = self.heads["labels"](seen)
+            measures = self.heads["measures"](seen)
         cross = torch.nn.functional.cross_entropy
         words = cross(logits.float(), self._near[batch.targets[chosen]])
         on = torch.nn.functional.binary_cross_entropy_with_logits(cells.float(), batch.cells)
-        return {"words": words, "cells": on, "labels": self._label_loss(labels.float(), batch)}
+        return {
+            "words": words, "cells": on, "labels": self._label_loss(labels.float(), batch),
+            "measures": self._measures_loss(measures.float(), batch),
+        }  # fmt: skip
 
     def _forward(self, batch: Batch) -> tuple[Any, Any]:
         """((B, patches, width) of the tower, (S, L, width) of the decoder)."""
@@ -137,3 +152,12 @@ class Learner:
                 total = total + (loss * batch.weights[known]).sum() / batch.weights[known].sum()
             start += classes
         return total / len(self._classes)
+
+    def _measures_loss(self, measures: Any, batch: Batch) -> Any:
+        """Mean over lesions of how far their numbers are off: half the square up to 1, then as far as it is."""
+        known = batch.measures.isfinite().all(dim=-1)
+        if not bool(known.any()):
+            return measures.new_zeros(())
+        off = self._torch.nn.functional.smooth_l1_loss(measures[known], batch.measures[known], reduction="none")
+        weights = batch.weights[known]
+        return ((off @ self._worth) * weights).sum() / weights.sum()

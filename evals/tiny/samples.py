@@ -5,8 +5,9 @@ Sample n is phantom number n: PER_SCENE views of it, most of them close to a les
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from medloupe.evals.phantoms.parameters import Kind, Profile, attribute_names, l
 from medloupe.evals.phantoms.picture import view_of
 from medloupe.evals.phantoms.scene import Scene
 from medloupe.evals.phantoms.truth import assessable, site_word
+from medloupe.evals.tiny.geometry import MEASURES, measures_of
 from medloupe.models.tiny.language import LOOK_CLOSER, Place, asking, description, location, number, statement
 from medloupe.prompts import knowledge
 
@@ -46,6 +48,9 @@ LABELS: dict[str, tuple[str, ...]] = {
 }
 """Attributes and values that are told to the vision tower in training, cell by cell."""
 
+MEASURED = 0.12
+"""Share of the view's side: a lesion smaller than this is not told in numbers."""
+
 _SITES = ("image left", "image right", "image upper", "image lower", "central")
 
 
@@ -67,8 +72,8 @@ class Turn:
 class ViewSample:
     """One view with its turns, and what the vision tower is told of it."""
 
-    picture: npt.NDArray[np.uint8]
-    """(side, side, 3)."""
+    draw: Callable[[], npt.NDArray[np.uint8]]
+    """See `picture`."""
     turns: tuple[Turn, ...]
     cells: npt.NDArray[np.uint8]
     """(48, 48): 0, or 1 + the number of the lesion in that cell."""
@@ -76,12 +81,21 @@ class ViewSample:
     """(lesions, len(LABELS)): place of the value, or -1 where it does not apply or cannot be seen."""
     shares: tuple[float, ...]
     """Each lesion's long axis over the view's side."""
+    measures: npt.NDArray[np.float32]
+    """(lesions, MEASURES) numbers of geometry.py; not a number where a lesion is cut off or too small."""
+    middles: npt.NDArray[np.float32]
+    """(lesions, 2) middle of each lesion's box (column, row), in shares of the view's side."""
     lesion: Lesion | None
     """The one that is described."""
     box: tuple[int, int, int, int]
     closer: bool
     boxes: tuple[tuple[float, float, float, float], ...]
     """Of the lesions that are to be located, in shares of the sides."""
+
+    @cached_property
+    def picture(self) -> npt.NDArray[np.uint8]:
+        """(side, side, 3), drawn when it is first wanted."""
+        return self.draw()
 
 
 def kind_of(number_of: int) -> Kind:
@@ -166,9 +180,7 @@ def _square(scene: Scene, x: float, y: float, side: int) -> tuple[int, int, int,
 
 
 def _sample(scene: Scene, box: tuple[int, int, int, int], view_px: int, rng: np.random.Generator) -> ViewSample:
-    picture = view_of(scene, box, view_px, rng)
-    if picture.ndim == 2:
-        picture = np.repeat(picture[..., None], 3, axis=2)
+    grain = int(rng.integers(2**32))
     side = box[2] - box[0]
     seen, whole = _inside(scene, box)
     lesion = _middle(seen, box)
@@ -184,10 +196,17 @@ def _sample(scene: Scene, box: tuple[int, int, int, int], view_px: int, rng: np.
         turns += _probes(scene, lesion, box, modality, place, closer, rng)
     if whole is not None:
         turns.append(Turn("locate", asking("locate", modality), location(whole, _finding(scene))))
+    measures, middles = _measured(scene, box)
     return ViewSample(
-        picture, tuple(turns), _cells(scene, box), _labels(scene), tuple(x.long_axis / side for x in scene.lesions),
-        None if unclear else lesion, box, closer, tuple(whole or ()),
+        draw=partial(_drawn, scene, box, view_px, grain), turns=tuple(turns), cells=_cells(scene, box),
+        labels=_labels(scene), shares=tuple(x.long_axis / side for x in scene.lesions), measures=measures,
+        middles=middles, lesion=None if unclear else lesion, box=box, closer=closer, boxes=tuple(whole or ()),
     )  # fmt: skip
+
+
+def _drawn(scene: Scene, box: tuple[int, int, int, int], view_px: int, grain: int) -> npt.NDArray[np.uint8]:
+    picture = view_of(scene, box, view_px, np.random.default_rng(grain))
+    return np.repeat(picture[..., None], 3, axis=2) if picture.ndim == 2 else picture
 
 
 def _cells(scene: Scene, box: tuple[int, int, int, int]) -> npt.NDArray[np.uint8]:
@@ -234,8 +253,7 @@ def _middle(seen: list[Lesion], box: tuple[int, int, int, int]) -> Lesion | None
     if not away or away[0][0] > 0.45 or (len(away) > 1 and away[1][0] < away[0][0] + 0.15):
         return None
     lesion = seen[away[0][1]]
-    x0, y0, x1, y1 = lesion.box
-    return lesion if x0 >= box[0] - 1 and y0 >= box[1] - 1 and x1 <= box[2] + 1 and y1 <= box[3] + 1 else None
+    return lesion if _whole(lesion, box) else None
 
 
 def _said(scene: Scene, lesion: Lesion) -> dict[str, str]:
@@ -300,3 +318,21 @@ def _labels(scene: Scene) -> npt.NDArray[np.int64]:
             if value in values and assessable(name, lesion.long_axis):
                 table[n, column] = values.index(value)
     return table
+
+
+def _measured(scene: Scene, box: tuple[int, int, int, int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """(measures, middles) of each lesion in a view."""
+    side, count = box[2] - box[0], max(len(scene.lesions), 1)
+    measures, middles = np.full((count, MEASURES), np.nan, np.float32), np.zeros((count, 2), np.float32)
+    for n, lesion in enumerate(scene.lesions):
+        x0, y0, x1, y1 = lesion.box
+        middles[n] = ((x0 + x1) / 2 - box[0]) / side, ((y0 + y1) / 2 - box[1]) / side
+        if lesion.long_axis >= MEASURED * side and _whole(lesion, box):
+            measures[n] = measures_of(lesion, side)
+    return measures, middles
+
+
+def _whole(lesion: Lesion, box: tuple[int, int, int, int]) -> bool:
+    """Whether a view shows all of a lesion."""
+    x0, y0, x1, y1 = lesion.box
+    return x0 >= box[0] - 1 and y0 >= box[1] - 1 and x1 <= box[2] + 1 and y1 <= box[3] + 1

@@ -12,12 +12,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -26,7 +25,8 @@ from typing import Any
 import click
 
 from medloupe.errors import UsageError
-from medloupe.evals.tiny.batches import Batch, Packer, batch_of
+from medloupe.evals.tiny.ahead import drawn_ahead, packer
+from medloupe.evals.tiny.batches import Batch, batch_of
 from medloupe.evals.tiny.plan import Plan
 from medloupe.evals.tiny.record import RunRecord, Session, device_words, drawn_with
 from medloupe.models.tiny.build import TinyConfig, build_model, build_processor, build_tokenizer, equalise, save
@@ -36,8 +36,6 @@ __all__ = ["Plan", "Trainer", "main"]
 
 MODEL = "loupe-tiny"
 """Folder of the finished model, in the run's folder: its profile is found by this name."""
-_AHEAD = 4
-"""Batches that are drawn while the network learns."""
 _FIRST = 10
 """Steps of which the pictures set how loud the patches' first weights are."""
 _LOGGED_EVERY = 10
@@ -55,10 +53,15 @@ class Trainer:
         *,
         device: str = "auto",
         threads: int = 0,
-        workers: int = 1,
+        workers: int = 0,
+        compiled: bool = False,
         save_every_s: float = SAVED_EVERY_S,
     ) -> None:
-        """threads: of torch, 0 for its own choice; workers: threads that draw phantoms. UsageError for another plan."""
+        """threads: of torch, 0 for its own choice; workers: processes that draw phantoms; compiled: see
+        learning.Learner.
+
+        UsageError for another plan.
+        """
         from medloupe.models.torchvision_shim import prepare_torch
 
         prepare_torch()
@@ -76,11 +79,10 @@ class Trainer:
         self.processor = build_processor(self.config, self.tokenizer)
         model = build_model(self.config, self.tokenizer, plan.seed)
         patches = self.config.view_px // self.config.patch_px
-        self._packer = Packer(self.tokenizer, self.config.view_px, self.config.patch_px)
         if not (folder / "checkpoint.pt").is_file():
             equalise(model, self._batch_pictures())
         numbers = {self.tokenizer.convert_tokens_to_ids(str(n)): n for n in range(0, GRID + 1, STEP)}
-        self.learner = Learner(model, patches=patches, numbers=numbers, device=self.device)
+        self.learner = Learner(model, patches=patches, numbers=numbers, device=self.device, compiled=compiled)
         self.step = 0
         self.losses: list[dict[str, float]] = []
         self._stop = False
@@ -134,32 +136,18 @@ class Trainer:
         self._stop = True
 
     def _batches(self, last: int) -> Iterator[Batch]:
-        """Batches in order, drawn ahead of time."""
-        with ThreadPoolExecutor(self._workers) as pool:
-            ahead: deque[Future[Batch]] = deque()
-            wanted = iter(range(self.step, last))
-
-            def order() -> None:
-                step = next(wanted, None)
-                if step is not None:
-                    ahead.append(pool.submit(self._batch, step))
-
-            for _ in range(_AHEAD):
-                order()
-            try:
-                while ahead:
-                    batch = ahead.popleft().result()
-                    order()
-                    yield batch
-            finally:
-                pool.shutdown(cancel_futures=True)
+        """Batches in order, drawn ahead of time where there are workers."""
+        if not self._workers:
+            return (self._batch(step) for step in range(self.step, last))
+        wanted = [(step, self.plan.scenes, self.plan.every(step)) for step in range(self.step, last)]
+        return drawn_ahead(wanted, self._workers)
 
     def _batch_pictures(self) -> Any:
         """Of the first steps, for the first weights."""
-        return self._torch.cat([self._batch(step).pixels for step in range(_FIRST)])
+        return self._torch.cat([self._batch(step).to("cpu").pixels for step in range(_FIRST)])
 
     def _batch(self, step: int) -> Batch:
-        return batch_of(step, self.plan.scenes, self._packer, every=self.plan.every(step))
+        return batch_of(step, self.plan.scenes, packer(), every=self.plan.every(step))
 
     def _say(self, steps_a_second: float) -> None:
         left = (self.plan.total - self.step) / max(steps_a_second, 1e-9) / 60
@@ -191,6 +179,7 @@ class Trainer:
             device=device_words(self.device), cores=os.cpu_count() or 1, threads=torch.get_num_threads(),
             first=self._first, last=self.step, minutes=round((time.monotonic() - self._begun) / 60, 2),
             load=round(os.getloadavg()[0], 1), torch=torch.__version__, dtype="bf16" if self.learner.half else "fp32",
+            compiled=self.learner.compiled,
         )  # fmt: skip
         return (*self._sessions, own) if own.last > own.first else self._sessions
 
@@ -242,7 +231,10 @@ class _Log:
 @click.option("--until", type=int, help="Stop after that step; the run can be gone on with.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--threads", type=int, default=0, help="Of torch; 0: its own choice.")
-@click.option("--workers", type=int, default=1, show_default=True, help="Threads that draw phantoms.")
+@click.option("--workers", type=int, default=1, show_default=True, help="Processes that draw phantoms.")
+@click.option(
+    "--compiled/--eager", default=None, help="By torch.compile; the default is to, where there is a C++ compiler."
+)
 @click.option("--save-every", type=float, default=SAVED_EVERY_S, show_default=True, help="Seconds between checkpoints.")
 def main(
     out: Path,
@@ -250,6 +242,7 @@ def main(
     device: str,
     threads: int,
     workers: int,
+    compiled: bool | None,
     save_every: float,
     steps: int,
     speaking: int,
@@ -260,7 +253,10 @@ def main(
     """Train, or go on; see the module."""
     try:
         plan = Plan(steps=steps, speaking=speaking, scenes=scenes, peak=peak, seed=seed)
-        trainer = Trainer(out, plan, device=device, threads=threads, workers=workers, save_every_s=save_every)
+        trainer = Trainer(
+            out, plan, device=device, threads=threads, workers=workers, save_every_s=save_every,
+            compiled=shutil.which("g++") is not None if compiled is None else compiled,
+        )  # fmt: skip
     except UsageError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_code)

@@ -40,10 +40,10 @@ class TinyConfig:
     vision_layers: int = 6
     vision_inner: int = 576
     vision_heads: int = 3
-    text_width: int = 128
+    text_width: int = 192
     text_layers: int = 3
-    text_inner: int = 384
-    text_heads: int = 2
+    text_inner: int = 512
+    text_heads: int = 3
     longest: int = 4096
     """Tokens of a conversation."""
 

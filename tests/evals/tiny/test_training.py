@@ -15,6 +15,8 @@ pytest.importorskip("tokenizers", reason="transformers is not installed")
 from medloupe.agent.describe import DescriptionReply
 from medloupe.agent.planner_grounding import GroundingReply
 from medloupe.errors import UsageError
+from medloupe.evals.tiny.ahead import drawn_ahead, packer
+from medloupe.evals.tiny.batches import batch_of
 from medloupe.evals.tiny.samples import PER_SCENE, kind_of, samples_of
 from medloupe.evals.tiny.train import Plan, Trainer
 from medloupe.models.tiny.language import LOOK_CLOSER
@@ -74,7 +76,7 @@ def test_a_packed_turn_reads_as_when_it_is_asked_alone(tmp_path, views) -> None:
 
     trainer = Trainer(tmp_path, Plan(steps=1), device="cpu", threads=1)
     view = next(v for v in views if len(v.turns) > 4)
-    batch = trainer._packer([view])
+    batch = packer()([view]).to("cpu")
     model = trainer.learner.model.eval()
     with torch.no_grad():
         _, hidden = trainer.learner._forward(batch)
@@ -94,6 +96,15 @@ def test_a_packed_turn_reads_as_when_it_is_asked_alone(tmp_path, views) -> None:
             asked = inputs["input_ids"].shape[1] - 1 - batch.cells.shape[1]
             assert torch.allclose(packed[start + asked - 1], alone, atol=1e-4)
             start += asked + len(trainer.tokenizer(turn.say, add_special_tokens=False)["input_ids"]) + 1
+
+
+@pytest.mark.slow
+def test_batches_drawn_ahead_in_processes_are_those_drawn_here_in_order() -> None:
+    wanted = [(step, 1, 2) for step in (3, 0, 1, 2, 7, 8, 9)]
+    for (step, scenes, every), batch in zip(wanted, drawn_ahead(wanted, workers=2), strict=True):
+        here = batch_of(step, scenes, packer(), every=every)
+        for name in ("pixels", "tokens", "targets", "measures"):
+            assert np.array_equal(getattr(batch, name), getattr(here, name), equal_nan=name == "measures")
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # MLflow's own use of SQLAlchemy
