@@ -89,9 +89,14 @@ def claims_from_json(
 
 def _malformed(error: ValidationError) -> InputRejected:
     """The first fault and where it is; not what was found there, which may be anything."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(step) for step in first["loc"][:4]) or "the file"
-    return InputRejected("claims-malformed", f"The claims are malformed at {where}: {first['msg']}.")
+    first, *others = error.errors(include_input=False, include_url=False)
+    if first["loc"][2:3] == ("value",):  # of several types: why it is none of them
+        place = first["loc"][:3]
+        message = "; or: ".join([first["msg"], *(other["msg"] for other in others if other["loc"][:3] == place)])
+    else:
+        place, message = first["loc"][:4], first["msg"]
+    where = ".".join(str(step) for step in place) or "the file"
+    return InputRejected("claims-malformed", f"The claims are malformed at {where}: {message}.")
 
 
 def _placed(parsed: _File, study: Study, folder: Path | None) -> list[Claim]:

@@ -49,6 +49,21 @@ def test_a_quote_inside_a_cell_neither_swallows_a_row_nor_cuts_one(tmp_path: Pat
         assert materialise(tmp_path, case.images[0], tmp_path, str(number)).read_bytes() == png(3)
 
 
+def test_a_picture_that_is_given_by_another_rows_index_is_that_rows_and_of_its_cluster(tmp_path: Path) -> None:
+    first, second = (base64.b64encode(png(n)).decode() for n in (3, 4))
+    rows = [f"{n}\t{shown}\tWhat?\tyes\tno\tA" for n, shown in enumerate([first, second, "0", first])]
+    table = tmp_path / "GMAI_mm_bench_VAL_latest.tsv"
+    table.write_text("\n".join(["index\timage\tquestion\tA\tB\tanswer", *rows]) + "\n")
+    cases = read("gmai_mmbench", tmp_path).cases
+    pictures = [materialise(tmp_path, case.images[0], tmp_path, case.id).read_bytes() for case in cases]
+    assert pictures == [png(3), png(4), png(3), png(3)]
+    clusters = [case.cluster for case in cases]
+    assert clusters[0] == clusters[2] == clusters[3] != clusters[1]
+    table.write_text(table.read_text() + "9\t17\tWhat?\tyes\tno\tA\n")
+    with pytest.raises(InputRejected, match="index 9: its picture is that of no row"):
+        read("gmai_mmbench", tmp_path)
+
+
 def test_a_short_row_is_a_changed_file(tmp_path: Path) -> None:
     MINIATURES["gmai_mmbench"](tmp_path)
     with (tmp_path / "GMAI_mm_bench_VAL_latest.tsv").open("a") as file:
