@@ -63,12 +63,20 @@ def _length(path: Path, key: str) -> int:
 
 
 def _medmnist(release: Release, split: str) -> Iterator[Case]:
-    """Yang et al., Sci Data 2023. The multi-label chestmnist is asked one label at a time."""
-    for file in release.all("*mnist*.npz"):
+    """Yang et al., Sci Data 2023. The multi-label chestmnist is asked one label at a time.
+
+    An image at several sizes is one cluster. The sets of volumes (nodulemnist3d, ...) are left out, which is said.
+    """
+    files = release.all("*mnist*.npz")
+    volumes = [file for file in files if "mnist3d" in file]
+    if volumes:
+        release.notes.append(f"left out, for they hold volumes: {', '.join(volumes)}")
+    for file in (file for file in files if file not in volumes):
         flag = _flag(file)
         for number, label in enumerate(_labels(release, file, split)):
             image = f"{file}#{split}_images/{number}"
-            yield from _cases(flag, f"{file.removesuffix('.npz')}/{split}/{number}", image, label, {})
+            name = f"{file.removesuffix('.npz')}/{split}/{number}"
+            yield from _cases(flag, name, image, label, {}, f"{flag.name}/{split}/{number}")
 
 
 def _medmnist_c(release: Release, split: str) -> Iterator[Case]:  # noqa: ARG001 - it is made of the test split

@@ -237,6 +237,16 @@ def test_ham10000_clusters_by_lesion(tmp_path: Path) -> None:
     assert [case.cluster for case in read("ham10000", tmp_path).cases] == ["HAM_0", "HAM_0", "HAM_1"]
 
 
+def test_medmnist_leaves_volumes_out_and_knows_an_image_at_two_sizes(tmp_path: Path) -> None:
+    MINIATURES["medmnist"](tmp_path)
+    shutil.copyfile(tmp_path / "pathmnist_64.npz", tmp_path / "pathmnist.npz")
+    np.savez(tmp_path / "nodulemnist3d.npz", test_images=np.zeros((2, 28, 28, 28), np.uint8), test_labels=[[0], [1]])
+    found = read_cases(benchmark("medmnist"), tmp_path, "test")
+    assert len(found.cases) == 9, "three sets of three"
+    assert len({case.cluster for case in found.cases}) == 6, "of which two show the same images"
+    assert any("nodulemnist3d.npz" in warning for warning in found.warnings)
+
+
 def test_medmnist_c_is_the_test_set_at_five_severities(tmp_path: Path) -> None:
     found = read("medmnist_c", tmp_path)
     assert [case.groups["severity"] for case in found.cases] == [str(n) for n in (1, 1, 2, 2, 3, 3, 4, 4, 5, 5)]
