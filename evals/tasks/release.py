@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medloupe.errors import InputRejected
+from medloupe.errors import BackendMissing, InputRejected
 from medloupe.evals.tasks.case import Benchmark, Case
 from medloupe.evals.tasks.images import exists, tsv_rows
 from medloupe.types import Frozen
@@ -108,7 +108,10 @@ class Release:
 
     def parquet_rows(self, name: str, columns: Sequence[str], optional: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
         """Rows of a parquet file, these columns only, and those of the optional that are there."""
-        import pyarrow.parquet
+        try:
+            import pyarrow.parquet
+        except ImportError:
+            raise BackendMissing("pyarrow", "pip install 'medloupe[evals]'") from None
 
         with pyarrow.parquet.ParquetFile(self.record(name)) as file:
             self._check(name, columns, file.schema_arrow.names)
