@@ -111,7 +111,7 @@ def _groups(groups: Sequence[Group], score: float) -> str:
 def _risk(curve: Sequence[tuple[float, float]]) -> str:
     if len(curve) < 2:
         return ""
-    figure, axes = _axes(4.4, 3.1)
+    figure, axes = _square_plot()
     axes.step([c for c, _ in curve], [r for _, r in curve], where="post", color=_ALARM)
     axes.set(xlabel="coverage, most confident first", ylabel="share wrong", xlim=(0, 1), ylim=(0, 1))
     axes.set_title("Risk against coverage", fontsize=10)
@@ -121,7 +121,7 @@ def _risk(curve: Sequence[tuple[float, float]]) -> str:
 def _reliability(bins: Sequence[tuple[float, float, int]]) -> str:
     if not bins:
         return ""
-    figure, axes = _axes(4.4, 3.1)
+    figure, axes = _square_plot()
     axes.plot([0, 1], [0, 1], color=_FAINT, linewidth=1, linestyle="--")
     most = max(count for _, _, count in bins)
     sizes = [20 + 180 * count / most for _, _, count in bins]
@@ -132,12 +132,19 @@ def _reliability(bins: Sequence[tuple[float, float, int]]) -> str:
     return _png(figure)
 
 
-def _axes(width: float, height: float) -> tuple[Any, Any]:
+def _square_plot() -> tuple[Any, Any]:
+    """Both axes from 0 to 1. Margins are given: to find them by drawing takes as long as the plot."""
+    figure, axes = _axes(4.4, 3.1, layout=None)
+    figure.subplots_adjust(left=0.14, right=0.97, bottom=0.17, top=0.9)
+    return figure, axes
+
+
+def _axes(width: float, height: float, layout: str | None = "constrained") -> tuple[Any, Any]:
     """A figure of its own: pyplot's are global."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)

@@ -57,10 +57,10 @@ class Trainer:
         compiled: bool = False,
         save_every_s: float = SAVED_EVERY_S,
     ) -> None:
-        """threads: of torch, 0 for its own choice; workers: processes that draw phantoms; compiled: see
-        learning.Learner.
+        """Begin a run, or take up the folder's. UsageError for a folder that holds a run of another plan.
 
-        UsageError for another plan.
+        threads: of torch, 0 for the cores that no worker has; workers: processes that draw phantoms; compiled: see
+        learning.Learner.
         """
         from medloupe.models.torchvision_shim import prepare_torch
 
@@ -71,8 +71,7 @@ class Trainer:
 
         self._torch, self.folder, self.plan, self._workers = torch, folder, plan, workers
         self._save_every_s = save_every_s
-        if threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads or max((os.cpu_count() or 1) - workers, 1))
         self.device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         self.config = TinyConfig()
         self.tokenizer = build_tokenizer()
@@ -223,14 +222,14 @@ class _Log:
 
 @click.command(help=__doc__.splitlines()[0] if __doc__ else None)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/tiny"), show_default=True)
-@click.option("--steps", type=int, default=2900, show_default=True, help="Of the first stage.")
-@click.option("--speaking", type=int, default=600, show_default=True, help="Steps of the second stage.")
+@click.option("--steps", type=int, default=3400, show_default=True, help="Of the first stage.")
+@click.option("--speaking", type=int, default=0, show_default=True, help="Steps of the second stage.")
 @click.option("--scenes", type=int, default=4, show_default=True, help="Phantoms a step, eight views each.")
 @click.option("--peak", type=float, default=1.5e-3, show_default=True, help="Highest learning rate.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first weights.")
 @click.option("--until", type=int, help="Stop after that step; the run can be gone on with.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--threads", type=int, default=0, help="Of torch; 0: its own choice.")
+@click.option("--threads", type=int, default=0, help="Of torch; 0: the cores that no worker has.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Processes that draw phantoms.")
 @click.option(
     "--compiled/--eager", default=None, help="By torch.compile; the default is to, where there is a C++ compiler."
