@@ -160,9 +160,15 @@ def half_height(smooth: Real, seed: tuple[int, int], reach: int, bright: bool) -
         region = labels == labels[row, column]
         if not _at_border(region):
             full = np.zeros(smooth.shape, dtype=bool)
-            full[top : top + part.shape[0], left : left + part.shape[1]] = ndimage.binary_fill_holes(region)
+            full[top : top + part.shape[0], left : left + part.shape[1]] = _filled(region)
             return full
     return None
+
+
+def _filled(region: BoolArray) -> BoolArray:
+    """With its holes: what is not joined to the outside; of a region that keeps off the border."""
+    _, labels = cv2.connectedComponents((~region).astype(np.uint8), connectivity=4)
+    return np.asarray(labels != labels[0, 0])
 
 
 def _at_border(mask: BoolArray) -> bool:
@@ -202,8 +208,8 @@ def _blobs(grey: Real, body: BoolArray) -> list[_Blob]:
     found = []
     for sign in (1.0, -1.0):
         signed = stack * sign
-        highest = np.stack([cv2.dilate(plane, np.ones((7, 7), np.uint8)) for plane in signed])
-        highest = ndimage.maximum_filter1d(highest, 3, axis=0, mode="nearest")
+        near = [cv2.dilate(plane, np.ones((7, 7), np.uint8)) for plane in signed]
+        highest = np.stack([np.maximum.reduce(near[max(n - 1, 0) : n + 2]) for n in range(len(near))])
         for level, row, column in np.argwhere((signed > 1.0) & (signed == highest)):
             strength = float(signed[level, row, column])
             found.append(_Blob(int(row), int(column), SIGMAS[level], sign > 0, strength))
