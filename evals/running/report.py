@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
@@ -139,7 +139,7 @@ def _square_plot() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _axes(width: float, height: float, layout: str | None = "constrained") -> tuple[Any, Any]:
+def _axes(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> tuple[Any, Any]:
     """A figure of its own: pyplot's are global."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

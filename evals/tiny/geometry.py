@@ -24,7 +24,7 @@ MEASURES = len(_TOLD) + RADII
 """Numbers of a lesion; two more of each patch say how far the lesion's middle lies from it."""
 PLACE = 0.3
 """Share of the view's side that is 1 in those two."""
-WEIGHTS: Floats = np.array([1] * len(_TOLD) + [1 / RADII] * RADII + [0.5] * 2, np.float32) / (len(_TOLD) + 2)
+WEIGHTS: Floats = np.array([1] * len(_TOLD) + [1 / RADII] * RADII + [0.5] * 2, np.float32) / np.float32(len(_TOLD) + 2)
 """Of each number in the loss: the outline counts as one."""
 _SOFTEST = 0.02
 """Standard deviation of an edge over the radius: what is sharper looks sharp."""
@@ -56,4 +56,4 @@ def _radii(points: Floats, box: tuple[float, float, float, float]) -> npt.NDArra
     turn = np.arctan2(away[:, 1], away[:, 0])
     wanted = np.arange(RADII) * (2 * math.pi / RADII)
     order = np.argsort(turn)
-    return np.interp(wanted, turn[order], np.hypot(*away.T)[order], period=2 * math.pi)
+    return np.asarray(np.interp(wanted, turn[order], np.hypot(*away.T)[order], period=2 * math.pi))
