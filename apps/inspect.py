@@ -72,13 +72,16 @@ def _series(study: Study, series: Series) -> dict[str, Any]:
     images = [study.images[i] for i in series.images]
     sizes = Counter((i.width, i.height) for i in images)
     first = images[0]
+    spacings = Counter(i.spacing and (i.spacing.row_mm, i.spacing.column_mm) for i in images)
+    commonest = spacings.most_common(1)[0][0]
     return {
         "index": series.index,
         "modality": series.modality,
         "images": len(images),
         "first_image": first.index,
         "sizes": [{"width": width, "height": height, "images": n} for (width, height), n in sizes.most_common()],
-        "spacing_mm": None if first.spacing is None else [first.spacing.row_mm, first.spacing.column_mm],
+        "spacing_mm": None if commonest is None else list(commonest),  # between rows, between columns
+        "spacing_varies": len(spacings) > 1,
         "spacing_source": None if first.spacing is None else first.spacing.source,
         "slice_step_mm": _step(images),
         "orientation": _plane(first),
@@ -137,13 +140,19 @@ def _print(found: dict[str, Any]) -> None:
 def _row(series: dict[str, Any]) -> tuple[str, ...]:
     sizes = ", ".join(f"{s['width']} × {s['height']}" for s in series["sizes"][:2])
     more = ", ..." if len(series["sizes"]) > 2 else ""
-    spacing, step = series["spacing_mm"], series["slice_step_mm"]
+    step = series["slice_step_mm"]
     return (
         str(series["index"]), series["modality"], str(series["images"]), sizes + more,
-        "unknown" if spacing is None else f"{spacing[0]:.4g} × {spacing[1]:.4g}",
+        _spacing_words(series),
         "" if step is None else f"{step:.4g}", series["orientation"] or "unknown", series["values"],
         clean(", ".join(name.partition(" (")[0] for name in series["transfer_syntax"])),
     )  # fmt: skip
+
+
+def _spacing_words(series: dict[str, Any]) -> str:
+    """Across, then down, as the pixels beside it."""
+    spacing, more = series["spacing_mm"], ", ..." if series["spacing_varies"] else ""
+    return ("unknown" if spacing is None else f"{spacing[1]:.4g} × {spacing[0]:.4g}") + more
 
 
 # --- the contact sheet ----------------------------------------------------------------------------------------------

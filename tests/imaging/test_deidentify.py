@@ -102,6 +102,32 @@ def test_values_that_are_not_what_their_vr_says_are_removed(ct: Ct, save: Save, 
     assert "Ganter" not in every_string(copy)
 
 
+def test_numbers_with_more_digits_than_a_ds_may_have_are_kept_to_those_that_fit(
+    ct: Ct, save: Save, tmp_path: Path
+) -> None:
+    path = save(ct(PixelSpacing=["0.123456789012", "0.123456789012"]))
+    long = path.read_bytes().replace(rb"0.123456789012\0.123456789012 ", rb"0.666666686534882\0.6999999880")
+    assert b"0.666666686534882" in long
+    path.write_bytes(long)
+    (copy,) = copied(path, tmp_path / "out")
+    assert [float(n) for n in copy.PixelSpacing] == pytest.approx([0.666666686534882, 0.6999999880], abs=1e-12)
+    assert all(len(str(n)) <= 16 for n in copy.PixelSpacing)
+
+
+def test_uids_that_only_the_file_meta_information_holds_are_taken_from_there(
+    ct: Ct, save: Save, tmp_path: Path
+) -> None:
+    ds = ct()
+    path = save(ds)
+    known = pydicom.dcmread(path)
+    known.SOPClassUID = known.SOPInstanceUID = ""
+    known.save_as(path, enforce_file_format=False)
+    save(ct(), "image2.dcm")
+    first, second = copied(path.parent, tmp_path.parent / f"{tmp_path.name}-out")
+    assert first.SOPClassUID == second.SOPClassUID == ds.file_meta.MediaStorageSOPClassUID
+    assert first.SOPInstanceUID.startswith("2.25.") and first.SOPInstanceUID != second.SOPInstanceUID
+
+
 def test_what_an_image_means_is_kept(ct: Ct, save: Save, tmp_path: Path) -> None:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "51185008", "SCT", "Chest"

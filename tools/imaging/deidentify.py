@@ -24,6 +24,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_keyword, dictionary_
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import PYDICOM_IMPLEMENTATION_UID, UID_dictionary
+from pydicom.valuerep import format_number_as_ds
 
 from medloupe.errors import InputRejected, UsageError
 from medloupe.limits import DEFAULT, Limits
@@ -41,6 +42,8 @@ _DEEPEST = 32
 """Levels of sequences; what lies deeper is removed."""
 _CODE_STRING = re.compile(r"[A-Z0-9_ ]{0,16}")
 _NUMBER = re.compile(r"[-+0-9.eE ]{0,16}")
+_LONG_NUMBER = re.compile(r" *[-+]?[0-9]{1,8}\.[0-9]{1,40} *|[-+]?[0-9]\.[0-9]{1,40}[eE][-+]?[0-9]{1,3}")
+"""More digits than a DS may have; such files are written nevertheless."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +150,9 @@ class Deidentifier:
             return _each(element.value, lambda uid: self.uid(str(uid)))
         if vr == "SQ":
             return _REMOVED if depth >= _DEEPEST else Sequence([self._copied(i, depth + 1) for i in element.value])
-        return element.value if _passes(element) else _REMOVED
+        if _passes(element):
+            return element.value
+        return _shortened(element) if vr == "DS" else _REMOVED
 
     def _replaced(self, action: str, vr: str, value: Any) -> Any:
         if vr == "SQ":
@@ -171,6 +176,14 @@ def _passes(element: Any) -> bool:
     pattern = _CODE_STRING if element.VR == "CS" else _NUMBER
     values = element.value if element.VM > 1 else [element.value]
     return all(pattern.fullmatch(str(value if value is not None else "")) for value in values)
+
+
+def _shortened(element: Any) -> Any:
+    """Numbers of more than 16 characters (spacing, position) to as many digits as fit; _REMOVED where one is none."""
+    values = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
+    if not all(_NUMBER.fullmatch(value) or _LONG_NUMBER.fullmatch(value) for value in values):
+        return _REMOVED
+    return [value if _NUMBER.fullmatch(value) else format_number_as_ds(float(value)) for value in values]
 
 
 def _each(value: Any, change: Any) -> Any:
@@ -212,6 +225,7 @@ def deidentify_study(study: Path, out: Path, *, limits: Limits = DEFAULT) -> Dei
     _check_out(study, out)
     run, left_out, written = Deidentifier(), [], 0
     found: Counter[str] = Counter()
+    last: InputRejected | None = None
     for source in find_sources(study, limits):
         (outcome,), _ = read_all([source], None, limits)
         try:
@@ -220,14 +234,16 @@ def deidentify_study(study: Path, out: Path, *, limits: Limits = DEFAULT) -> Dei
             if outcome.read is None or not (outcome.read.frames or outcome.read.slides):
                 raise InputRejected("not-an-image", "The file holds no image.")
             copy = _copy(run, source, limits)
+            _write(copy, out, written + 1)
         except InputRejected as rejected:
             left_out.append(LeftOut(name=name_of(source, study), code=rejected.code))
+            last = rejected
             continue
         found[burned_in(copy)] += 1
-        _write(copy, out, written + 1)
         written += 1
     if not written:
-        raise InputRejected("no-image", "No DICOM image could be copied; nothing was written.")
+        why = f" {last.reason}" if last is not None and len(left_out) == 1 else ""
+        raise InputRejected("no-image", f"No DICOM image could be copied; nothing was written.{why}")
     return Deidentified(written=written, left_out=tuple(left_out), warnings=tuple(_warnings(found)))
 
 
@@ -258,7 +274,12 @@ def _parsed(run: Deidentifier, file: BinaryIO) -> Dataset:
     with _quiet(), disable_value_validation():  # what pydicom says quotes values
         try:
             ds = pydicom.dcmread(file, force=True)
-            if not ds.file_meta.get("TransferSyntaxUID") or "SOPClassUID" not in ds or "SOPInstanceUID" not in ds:
+            for name in ("SOPClassUID", "SOPInstanceUID"):
+                if not ds.get(name) and ds.file_meta.get(f"MediaStorage{name}"):
+                    setattr(
+                        ds, name, ds.file_meta[f"MediaStorage{name}"].value
+                    )  # some writers leave the data set's empty
+            if not all((ds.file_meta.get("TransferSyntaxUID"), ds.get("SOPClassUID"), ds.get("SOPInstanceUID"))):
                 raise InputRejected("bad-header", "The file lacks its transfer syntax or UIDs.")
             return run.dataset(ds)
         except InputRejected:
@@ -277,6 +298,8 @@ def _write(ds: Dataset, out: Path, number: int) -> None:
         part.replace(out / f"{number:05d}.dcm")
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from None
+    except (AttributeError, ValueError, TypeError, KeyError, NotImplementedError) as error:  # of pydicom's writer
+        raise InputRejected("bad-header", "The file's header cannot be written again as DICOM.") from error
     finally:
         part.unlink(missing_ok=True)
 
