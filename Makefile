@@ -66,7 +66,7 @@ bench-slide: $(VENV)/ready
 	@$(BIN)/python -m medloupe.evals.bench_slide $(ARGS)
 
 fuzz: $(VENV)/ready
-	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet 'atheris>=2.3'
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --constraint constraints.txt 'atheris>=2.3'
 	@$(BIN)/python -m medloupe.evals.fuzz $(ARGS)
 
 bench-bombs: $(VENV)/ready

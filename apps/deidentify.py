@@ -19,6 +19,6 @@ def run_deidentify(settings: Settings, study: Path, out: Path) -> None:
     files = "file" if done.written == 1 else "files"
     click.echo(f"{done.written} {files} copied to {out} (PS3.15 Basic Profile; UIDs replaced, private data removed)")
     for left in done.left_out:
-        click.echo(f"left out  {one_line(left.name)}  [{left.code}]")
+        click.echo(f"left out  {one_line(left.name)}  [{left.code}]  {left.reason}")
     for warning in done.warnings:
         click.echo(f"medloupe: warning: {warning}", err=True)

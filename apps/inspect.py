@@ -72,17 +72,17 @@ def _series(study: Study, series: Series) -> dict[str, Any]:
     images = [study.images[i] for i in series.images]
     sizes = Counter((i.width, i.height) for i in images)
     first = images[0]
-    spacings = Counter(i.spacing and (i.spacing.row_mm, i.spacing.column_mm) for i in images)
-    commonest = spacings.most_common(1)[0][0]
+    spacings = Counter(i.spacing for i in images)
+    spacing = spacings.most_common(1)[0][0]
     return {
         "index": series.index,
         "modality": series.modality,
         "images": len(images),
         "first_image": first.index,
         "sizes": [{"width": width, "height": height, "images": n} for (width, height), n in sizes.most_common()],
-        "spacing_mm": None if commonest is None else list(commonest),  # between rows, between columns
+        "spacing_mm": None if spacing is None else [spacing.row_mm, spacing.column_mm],
         "spacing_varies": len(spacings) > 1,
-        "spacing_source": None if first.spacing is None else first.spacing.source,
+        "spacing_source": None if spacing is None else spacing.source,
         "slice_step_mm": _step(images),
         "orientation": _plane(first),
         "values": first.values,

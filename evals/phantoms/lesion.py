@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import ConvexHull
 
-__all__ = ["VARIANTS", "Grid", "Lesion", "Outline", "solidity", "unit_curve"]
+__all__ = ["VARIANTS", "Grid", "Lesion", "Outline", "diameters", "solidity", "unit_curve"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -121,7 +121,12 @@ class Lesion:
     @cached_property
     def _scale(self) -> float:
         """Pixels of a unit of the curve."""
-        return self.long_axis / _feret(_stretched(self._curve, self.outline.aspect))
+        return self.long_axis / diameters(_stretched(self._curve, self.outline.aspect))[1]
+
+    @cached_property
+    def solidity(self) -> float:
+        """Area over the area of the convex hull, of the outline as it is drawn."""
+        return solidity(self._curve)
 
     @cached_property
     def box(self) -> tuple[float, float, float, float]:
@@ -279,9 +284,13 @@ _TURNS = np.linspace(0, math.pi, 90, endpoint=False)
 _DIRECTIONS = np.stack([np.cos(_TURNS), np.sin(_TURNS)]).astype(np.float32)
 
 
-def _feret(points: Floats) -> float:
-    """Greatest diameter, to a part in 1600 (two degrees between directions)."""
-    return float(np.ptp(points @ _DIRECTIONS, axis=0).max())
+def diameters(points: Floats) -> tuple[float, float]:
+    """(least, greatest) distance of two parallel lines that touch an outline; the greatest to a part in 1600.
+
+    Two degrees between directions.
+    """
+    widths = np.ptp(points @ _DIRECTIONS, axis=0)
+    return float(widths.min()), float(widths.max())
 
 
 def _slope(curve: Floats) -> Floats:

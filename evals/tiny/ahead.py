@@ -1,7 +1,6 @@
 """Batches that are drawn in processes of their own while the network learns.
 
-In a thread they would hold the interpreter's lock while the network waits for it between two operations: a step took
-twice as long.
+In a thread they hold the interpreter's lock, for which the network waits between two operations (docs/adr/0007).
 """
 
 from __future__ import annotations

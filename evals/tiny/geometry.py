@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from medloupe.evals.phantoms.lesion import Lesion
+from medloupe.evals.phantoms.lesion import Lesion, diameters
 
 __all__ = ["MEASURES", "PLACE", "RADII", "WEIGHTS", "measures_of"]
 
@@ -33,21 +32,16 @@ _SOFTEST = 0.02
 def measures_of(lesion: Lesion, side: float) -> Floats:
     """(MEASURES,) numbers of a lesion in a view of that side (full-image pixels), each spread over some -2 to 2."""
     points = lesion.points
-    slenderness = float(np.ptp(points @ _DIRECTIONS, axis=0).min()) / lesion.long_axis
-    solidity = cv2.contourArea(points) / max(cv2.contourArea(cv2.convexHull(points)), 1e-6)
+    slenderness = diameters(points)[0] / lesion.long_axis
     softness = max(lesion.edge / (lesion.long_axis / 2), _SOFTEST)
     told = (
         (math.log2(lesion.long_axis / side) + 1.2) / 0.6,
         (slenderness - 0.75) / 0.2,
-        (solidity - 0.85) / 0.12,
+        (lesion.solidity - 0.85) / 0.12,
         (math.log10(softness) + 1.2) / 0.5,
     )
     radii = (_radii(points, lesion.box) / (lesion.long_axis / 2) - 0.75) / 0.25
     return np.concatenate([np.array(told, np.float32), radii.astype(np.float32)])
-
-
-_TURNS = np.linspace(0, math.pi, 90, endpoint=False)
-_DIRECTIONS = np.stack([np.cos(_TURNS), np.sin(_TURNS)]).astype(np.float32)
 
 
 def _radii(points: Floats, box: tuple[float, float, float, float]) -> npt.NDArray[np.float64]:

@@ -60,6 +60,21 @@ def test_a_program_reads_json_and_nothing_else_on_stdout(folder: Path, medloupe:
     assert "CANARY" not in ended.stdout.upper()
 
 
+def test_spacing_reads_across_then_down_as_pixels_do_and_the_commonest_is_given(
+    tmp_path: Path, medloupe: Medloupe
+) -> None:
+    (tmp_path / "scans").mkdir()
+    for n, spacing in enumerate(([2, 2], [0.9, 0.8], [0.9, 0.8])):  # between rows, between columns
+        path = write_ct(tmp_path / "scans" / f"{n}.dcm", np.full((50, 40), 100.0))
+        ds = pydicom.dcmread(path)
+        ds.SeriesInstanceUID, ds.StudyInstanceUID, ds.PixelSpacing = "1.2.3.4", "1.2.3", spacing
+        ds.save_as(path)
+    assert "40 × 50  0.8 × 0.9, ..." in medloupe("inspect", tmp_path / "scans").stdout
+    (series,) = json.loads(medloupe("inspect", tmp_path / "scans", "--json").stdout)["series"]
+    assert (series["spacing_mm"], series["spacing_varies"]) == ([0.9, 0.8], True)
+    assert series["spacing_source"] == "PixelSpacing"
+
+
 def test_the_contact_sheet_shows_a_row_a_series(folder: Path, here: Path, medloupe: Medloupe) -> None:
     ended = medloupe("inspect", folder, "--json", "--out", "sheets")
     assert json.loads(ended.stdout)["contact_sheet"] == {"path": "sheets/contact-sheet.png", "shown": 4}

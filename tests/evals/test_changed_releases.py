@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from miniatures import MINIATURES, parquet, png
 
-from medloupe.errors import InputRejected
+from medloupe.errors import BackendMissing, InputRejected
 from medloupe.evals.tasks.catalogue import benchmark, recognise
 from medloupe.evals.tasks.images import exists, materialise
 from medloupe.evals.tasks.release import Cases, read_cases
@@ -62,6 +63,13 @@ def test_a_picture_that_is_given_by_another_rows_index_is_that_rows_and_of_its_c
     table.write_text(table.read_text() + "9\t17\tWhat?\tyes\tno\tA\n")
     with pytest.raises(InputRejected, match="index 9: its picture is that of no row"):
         read("gmai_mmbench", tmp_path)
+
+
+def test_without_pyarrow_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    MINIATURES["medframeqa"](tmp_path)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(BackendMissing, match="pyarrow"):
+        read("medframeqa", tmp_path)
 
 
 def test_a_short_row_is_a_changed_file(tmp_path: Path) -> None:

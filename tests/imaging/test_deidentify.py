@@ -253,6 +253,32 @@ def test_what_cannot_be_read_is_left_out_and_named_to_its_owner_only(ct: Ct, sav
     assert not (tmp_path / "none").exists()
 
 
+def test_a_header_that_cannot_be_written_again_leaves_its_file_out_and_no_other(
+    ct: Ct, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(ct(KVP="99"), "study/a.dcm")
+    save(ct(), "study/b.dcm")
+    whole = Dataset.save_as
+
+    def save_as(ds: Dataset, *args: object, **options: object) -> None:
+        if ds.get("KVP") == 99:
+            raise ValueError(f"cannot write {CANARY}")
+        whole(ds, *args, **options)
+
+    monkeypatch.setattr(Dataset, "save_as", save_as)
+    done = deidentify_study(path.parent, tmp_path / "out")
+    assert [(left.name, left.code) for left in done.left_out] == [("a.dcm", "bad-header")]
+    assert "Ganter" not in done.left_out[0].reason
+    assert [f.name for f in (tmp_path / "out").iterdir()] == ["00001.dcm"]
+
+
+def test_of_a_single_file_it_is_said_why_it_was_not_copied(ct: Ct, save: Save, tmp_path: Path) -> None:
+    path = save(ct())
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputRejected, match=r"nothing was written\. The DICOM file ends"):
+        deidentify_study(path, tmp_path / "out")
+
+
 def test_a_zip_is_copied_without_its_names(ct: Ct, save: Save, tmp_path: Path) -> None:
     path = save(ct())
     with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:

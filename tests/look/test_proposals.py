@@ -7,9 +7,10 @@ import time
 import cv2
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from medloupe.tools.look import Loupe
-from medloupe.tools.look.saliency import body_mask, salient
+from medloupe.tools.look.saliency import _filled, body_mask, salient
 from medloupe.types import BoundingBox
 
 KIDNEYS = (BoundingBox(x0=119, y0=230, x1=187, y1=335), BoundingBox(x0=289, y0=198, x1=347, y1=252))
@@ -89,6 +90,13 @@ def test_air_and_letterbox_are_not_body_but_a_slide_full_of_cells_is():
     assert len(salient(slide, 9)) == 5
 
 
+def test_holes_are_filled_as_scipy_fills_them():
+    chance = np.random.default_rng(5)
+    for _ in range(40):
+        region = np.pad(cv2.blur(chance.random((40, 50)), (3, 3)) > 0.5, 1)
+        assert np.array_equal(_filled(region), ndimage.binary_fill_holes(region))
+
+
 @pytest.mark.parametrize("network", [False, True], ids=["no segmenter", "litemedsam"])
 def test_both_kidneys_are_among_the_proposals_of_a_real_study(abdomen, request, network):
     loupe = Loupe(abdomen.study, abdomen.store, request.getfixturevalue("litemedsam") if network else None)
@@ -102,12 +110,10 @@ def test_both_kidneys_are_among_the_proposals_of_a_real_study(abdomen, request, 
 def test_proposals_take_less_than_half_a_second_of_one_core(abdomen):
     image = abdomen.image(0)
     grey = cv2.resize(abdomen._outliner.shown(image, image.window, abdomen.overview().box).picture, (512, 512))
-    took = []
-    for _ in range(6):
-        begun = time.thread_time()
-        assert salient(grey, 12)
-        took.append(time.thread_time() - begun)
-    assert min(took) < 0.5, "the least of six: what else runs on the core's other thread makes single ones longer"
+    salient(grey, 12)
+    begun = time.thread_time()
+    assert salient(grey, 12)
+    assert time.thread_time() - begun < 0.5
 
 
 def test_lesions_of_real_ultrasound_are_found_more_often_than_not(shared_data):

@@ -124,6 +124,12 @@ def test_a_malformed_file_is_one_clear_line(study: Path, tmp_path: Path, content
     assert "\n" not in str(raised.value) and str(tmp_path) not in str(raised.value)
 
 
+def test_a_value_of_no_type_is_one_line_that_says_why_it_is_none(study: Path) -> None:
+    given = [{"id": "c1", "region": DISC, "attribute": "long_axis", "value": float("inf"), "unit": "mm"}]
+    with pytest.raises(InputRejected, match=r"at claims\.0\.value: .*boolean; or: .*finite number; or: .*string"):
+        verify_claims(study, given)
+
+
 def test_a_box_outside_the_image_decides_nothing(study: Path) -> None:
     claim = {"attribute": "area", "value": 1, "unit": "px2", "region": {"box": [900, 900, 950, 950]}}
     assert (

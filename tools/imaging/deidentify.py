@@ -54,6 +54,8 @@ class LeftOut:
     """Its path below what was asked for; for the person who asked, and for nobody else."""
     code: str
     """As InputRejected's."""
+    reason: str
+    """As InputRejected's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +227,6 @@ def deidentify_study(study: Path, out: Path, *, limits: Limits = DEFAULT) -> Dei
     _check_out(study, out)
     run, left_out, written = Deidentifier(), [], 0
     found: Counter[str] = Counter()
-    last: InputRejected | None = None
     for source in find_sources(study, limits):
         (outcome,), _ = read_all([source], None, limits)
         try:
@@ -236,13 +237,12 @@ def deidentify_study(study: Path, out: Path, *, limits: Limits = DEFAULT) -> Dei
             copy = _copy(run, source, limits)
             _write(copy, out, written + 1)
         except InputRejected as rejected:
-            left_out.append(LeftOut(name=name_of(source, study), code=rejected.code))
-            last = rejected
+            left_out.append(LeftOut(name=name_of(source, study), code=rejected.code, reason=rejected.reason))
             continue
         found[burned_in(copy)] += 1
         written += 1
     if not written:
-        why = f" {last.reason}" if last is not None and len(left_out) == 1 else ""
+        why = f" {left_out[0].reason}" if len(left_out) == 1 else ""
         raise InputRejected("no-image", f"No DICOM image could be copied; nothing was written.{why}")
     return Deidentified(written=written, left_out=tuple(left_out), warnings=tuple(_warnings(found)))
 
@@ -274,11 +274,9 @@ def _parsed(run: Deidentifier, file: BinaryIO) -> Dataset:
     with _quiet(), disable_value_validation():  # what pydicom says quotes values
         try:
             ds = pydicom.dcmread(file, force=True)
-            for name in ("SOPClassUID", "SOPInstanceUID"):
+            for name in ("SOPClassUID", "SOPInstanceUID"):  # some writers leave the data set's own empty
                 if not ds.get(name) and ds.file_meta.get(f"MediaStorage{name}"):
-                    setattr(
-                        ds, name, ds.file_meta[f"MediaStorage{name}"].value
-                    )  # some writers leave the data set's empty
+                    setattr(ds, name, ds.file_meta[f"MediaStorage{name}"].value)
             if not all((ds.file_meta.get("TransferSyntaxUID"), ds.get("SOPClassUID"), ds.get("SOPInstanceUID"))):
                 raise InputRejected("bad-header", "The file lacks its transfer syntax or UIDs.")
             return run.dataset(ds)

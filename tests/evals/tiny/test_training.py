@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +109,23 @@ def test_batches_drawn_ahead_in_processes_are_those_drawn_here_in_order() -> Non
         here = batch_of(step, scenes, packer(), every=every)
         for name in ("pixels", "tokens", "targets", "measures"):
             assert np.array_equal(getattr(batch, name), getattr(here, name), equal_nan=name == "measures")
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    script = "from medloupe.evals.tiny.ahead import drawn_ahead\n"
+    script += "import multiprocessing, sys\n"
+    script += "if __name__ == '__main__':\n"
+    script += "    for _ in drawn_ahead([(n, 1, 2) for n in range(400)], 1):\n"
+    script += "        print(multiprocessing.active_children()[0].pid, flush=True)\n"
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(100):
+        if not Path(f"/proc/{worker}").exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the worker outlived its parent by ten seconds")
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader")  # MLflow's own use of SQLAlchemy
