@@ -78,7 +78,8 @@ class Packer:
                 table[n, : len(values)] = values
         causal = np.tri(longest, dtype=bool)
         own = (turn[:, None, :] == turn[:, :, None]) | (turn[:, None, :] == 0)
-        pictures = np.stack([s.picture for s in samples]).transpose(0, 3, 1, 2).astype(np.float32)
+        # In one order in memory, as from another process: torch adds up differently for another.
+        pictures = np.stack([s.picture for s in samples]).transpose(0, 3, 1, 2).astype(np.float32, order="C")
         aux = [self._aux(sample) for sample in samples]
         return Batch(
             pictures / np.float32(127.5) - 1, tokens, positions, (own & causal)[:, None], targets,
